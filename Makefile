@@ -1,0 +1,38 @@
+# make quickstart: set up and run the first experiment.  make test: the fast tests.  make check: all that CI asks.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test test-all check lint types imports bench clean
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+quickstart: .venv/.installed
+	$(BIN)/harness run experiments/quickstart.yaml
+
+test: .venv/.installed
+	$(BIN)/python -m pytest -m 'not slow' -n 2
+
+test-all: .venv/.installed
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+imports: .venv/.installed
+	$(BIN)/lint-imports
+
+check: lint types imports test
+
+bench: .venv/.installed
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,31 @@
+"""Cross datasets with data-handling strategies, train every combination, compare honestly."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "run"]
+
+
+def run(experiment: Any, **options: Any) -> "pd.DataFrame":
+    """Do every run of an experiment that is missing; return one row per run.
+
+    The same as ``harness run``, for a notebook or a script.
+
+    Args:
+        experiment: An experiment file, or the same keys as a mapping.
+        **options: ``results``, ``settings`` (assignments such as ``"training.lr=0.05"``),
+            ``plugins``, and the options of `harness.compose.Options`.
+
+    Returns:
+        Columns as in `harness.analysis.tables.runs_table`.
+
+    Raises:
+        HarnessError: Something is wrong before training starts.
+    """
+    from harness.compose import run_experiment
+
+    return run_experiment(experiment, **options)

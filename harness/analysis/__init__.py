@@ -1,0 +1,1 @@
+"""From committed runs to tables."""

@@ -1,0 +1,228 @@
+"""What lies at a path: class folders, a manifest of images or a table, and how to read it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.cli.detect_columns import Columns, Roles, find_roles, identifiers
+from harness.cli.detect_files import NameColumn, find_names
+from harness.datasets import columns
+from harness.datasets.folders import IMAGE_FORMATS, class_source
+from harness.datasets.table_file import read_cells, texts
+from harness.errors import ConfigError, DataError, counted, did_you_mean, listing
+from harness.registry import datasets
+
+_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+_WIDEST = 500
+
+
+@dataclass(frozen=True)
+class Found:
+    """A dataset as an experiment file would write it.
+
+    Attributes:
+        name: ``image_folder``, ``manifest`` or ``table``.
+        fields: Its fields; only plain values.
+        comments: What to say beside a field, by field.
+        remarks: What was decided, and why.
+        folds: Number of folds that the source names, or None.
+    """
+
+    name: str
+    fields: Mapping[str, Any]
+    comments: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    folds: int | None = None
+
+
+def look(path: Path, label: str | None = None) -> Found:
+    """Return what lies at a path.
+
+    Args:
+        path: A folder, or a CSV or Parquet file.
+        label: The label column of a file, or None to find it.
+
+    Raises:
+        ConfigError: There is nothing, or which file or column is meant cannot be told.
+        DataError: What is there cannot be read.
+    """
+    place = path.expanduser()
+    if place.is_dir():
+        return _folder(path, label)
+    if not place.is_file():
+        beside = os.listdir(place.parent) if place.parent.is_dir() else []
+        raise ConfigError(
+            f"there is neither a file nor a folder {path}{did_you_mean(path.name, beside)}"
+        )
+    _refuse_foreign(path)
+    return _file(path, label)
+
+
+def _refuse_foreign(path: Path) -> None:
+    kind = path.suffix.lower()
+    if kind in IMAGE_FORMATS:
+        raise ConfigError(f"{path} is one image; give the folder that holds the class folders")
+    if kind in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        raise ConfigError(f"{path} is an archive; unpack it and give the folder or file in it")
+    if kind in (".xls", ".xlsx", ".json", ".npz", ".npy", ".mat", ".h5"):
+        raise ConfigError(f"{path} is neither CSV nor Parquet; save the table as one of these")
+    if path.expanduser().stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes)")
+
+
+def _folder(path: Path, label: str | None) -> Found:
+    place = path.expanduser()
+    tables = [
+        path / name
+        for name in sorted(os.listdir(place))
+        if os.path.splitext(name)[1].lower() in _TABLES and not name.startswith(".")
+    ]
+    listings, doubts = _listings(tables, label)
+    try:
+        source = class_source(place)
+    except DataError as error:
+        return _only_file(path, tables, listings, doubts, error, label)
+    if len(listings) == 1 and (label or not _same_classes(listings[0], source.class_names)):
+        return listings[0]
+    if len(source.class_names) == 1 and not listings:
+        inner = path / source.class_names[0]
+        if inner.is_dir() and any(entry.is_dir() for entry in inner.iterdir()):
+            deeper = _folder(inner, label)
+            remark = f"{path} holds one folder only; looked into {inner}"
+            return Found(deeper.name, deeper.fields, deeper.comments, (remark, *deeper.remarks))
+    if label is not None:
+        raise (
+            doubts[0]
+            if doubts
+            else ConfigError(
+                f"--label {label}: {path} holds class folders, whose names are the labels; a label "
+                "column goes with a CSV or Parquet file"
+            )
+        )
+    return Found("image_folder", {"path": path.as_posix()})
+
+
+def _listings(tables: list[Path], label: str | None) -> tuple[list[Found], list[ConfigError]]:
+    """Return the files that list images with their labels, and questions about others."""
+    listings: list[Found] = []
+    doubts: list[ConfigError] = []
+    for table in tables:
+        if _columns_of(table) > _WIDEST:
+            continue  # a table of pixels
+        try:
+            found = _file(table, label)
+        except ConfigError as error:
+            doubts.append(error)
+        except DataError:
+            continue  # said again, and loudly, if this turns out to be the only file
+        else:
+            if found.name == "manifest":
+                listings.append(found)
+    return listings, doubts
+
+
+def _columns_of(table: Path) -> int:
+    if table.suffix.lower() in (".parquet", ".pq"):
+        return 0
+    with open(table.expanduser(), encoding="utf-8", errors="replace") as file:
+        return file.readline(1_000_000).count(",")
+
+
+def _same_classes(listing_: Found, class_names: tuple[str, ...]) -> bool:
+    """Whether a listing in a folder of class folders says no more than the folders do."""
+    try:
+        source = datasets.get("manifest").model_validate(dict(listing_.fields)).source()
+    except DataError:
+        return True
+    return set(source.class_names) == set(class_names)
+
+
+def _only_file(
+    path: Path,
+    tables: list[Path],
+    listings: list[Found],
+    doubts: list[ConfigError],
+    error: DataError,
+    label: str | None,
+) -> Found:
+    """Return what a folder without class folders holds: a file that lists images, or a table."""
+    if len(listings) == 1:
+        return listings[0]
+    if len(tables) == 1:
+        return _file(tables[0], label)
+    if tables:
+        if len(doubts) == 1 and not listings:
+            raise doubts[0]
+        names = listing(table.as_posix() for table in tables)
+        raise ConfigError(f"{path} holds several files; give one of them to --data: {names}")
+    raise error
+
+
+def _file(path: Path, label: str | None) -> Found:
+    try:
+        cells, _ = read_cells(path.expanduser(), "auto", (), "auto")
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    columns = {str(name): texts(cells[name]) for name in cells.columns}
+    bare = list(columns) == [f"column_{k}" for k in range(len(columns))]
+    names = find_names(path, columns)
+    if names is None:
+        roles = find_roles(path, columns, label, bare=bare)
+        return _table(path, columns, roles, bare)
+    if bare:
+        raise DataError(
+            f"{path} lists images but has no header; add a first row with the names of the "
+            f"columns, such as {','.join(['image', 'label', *list(columns)[2:]])}"
+        )
+    written = _as_written(cells)
+    roles = find_roles(path, written, label, names.column)
+    missing = 0 if roles.label is None else int((written[roles.label] == "").sum())
+    return _manifest(path, names, roles, missing)
+
+
+def _as_written(cells: Any) -> dict[str, Any]:
+    """Return the columns as a manifest reads them: unlike in a table, NA is a label there."""
+    return {str(name): columns.texts(cells, str(name), "") for name in cells.columns}
+
+
+def _manifest(path: Path, names: NameColumn, roles: Roles, missing: int) -> Found:
+    fields: dict[str, Any] = {"file": path.as_posix()}
+    comments = {}
+    remarks = [*names.remarks, *roles.remarks]
+    folders = [folder.as_posix() for folder in names.folders]
+    if names.folders != (path.parent,):
+        fields["images"] = folders[0] if len(folders) == 1 else folders
+    fields["id_column" if names.suffix else "path_column"] = names.column
+    if names.suffix:
+        fields["suffix"] = names.suffix
+    if names.outside:
+        fields["allow_outside"] = True
+        comments["allow_outside"] = "paths are absolute or lead out of the folder"
+    if roles.label is None:
+        fields["one_hot"] = list(roles.one_hot)
+    else:
+        fields["label_column"] = roles.label
+        if missing:
+            fields["drop"] = [""]
+            rows = counted(missing, "row")
+            comments["drop"] = f"{rows} without a label left out"
+            remarks.append(f"{rows} without a value in column '{roles.label}' left out")
+    fields |= roles.others
+    return Found("manifest", fields, comments, tuple(remarks), roles.folds)
+
+
+def _table(path: Path, columns: Columns, roles: Roles, bare: bool) -> Found:
+    last = roles.label == list(columns)[-1]
+    fields: dict[str, Any] = {"file": path.as_posix()}
+    comments: dict[str, str] = {}
+    fields["label_column"] = -1 if bare and last else roles.label
+    if bare and last:
+        comments["label_column"] = "the last column; the file has no header"
+    fields |= roles.others
+    dropped = identifiers(columns, {str(roles.label), *roles.others.values()})
+    if dropped and len(dropped) + 1 + len(roles.others) < len(columns):
+        fields["drop_columns"] = list(dropped)
+        comments["drop_columns"] = "they name rows, and say nothing about the class"
+    return Found("table", fields, comments, roles.remarks, roles.folds)

@@ -1,0 +1,65 @@
+"""`harness new`: look at data, write an experiment file for it, and say what was seen."""
+
+import shlex
+from pathlib import Path
+
+from harness.cli.detect import Found, look
+from harness.cli.draft import labelled, settled, text_of
+from harness.cli.inspect import named
+from harness.cli.portrait import Portrait, portrait, show
+from harness.cli.shared import out
+from harness.errors import ConfigError, HarnessError
+from harness.experiment.expand import Plan, expand
+from harness.experiment.schema import resolve
+from harness.experiment.tree import Tree
+
+
+def run(file: Path, data: Path, label: str | None, force: bool) -> None:
+    """Write an experiment file that is known to work, and print what was seen.
+
+    Raises:
+        ConfigError: The file is there already, or what to do with the data cannot be told.
+        DataError: The data is missing, empty or cannot be split.
+    """
+    place = file.expanduser()
+    if place.is_dir():
+        raise ConfigError(f"{file} is a folder; name the experiment file to write in it")
+    if place.exists() and not force:
+        raise ConfigError(f"{file} exists already; --force overwrites it")
+    found = settled(labelled(look(data, label), data))
+    seen = portrait(named(found.name, dict(found.fields), ()))
+    text = text_of(file, data, found, seen)
+    plan = _verified(file, data, text)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+    _say(file, found, seen, plan)
+
+
+def _verified(file: Path, data: Path, text: str) -> Plan:
+    """Return what the text expands to.
+
+    Raises:
+        HarnessError: It would not run on this data.
+    """
+    try:
+        return expand(resolve(Tree(str(file), text)))
+    except HarnessError as error:
+        raise type(error)(f"no experiment can be made of {data} as it is: {error}") from None
+
+
+def _say(file: Path, found: Found, seen: Portrait, plan: Plan) -> None:
+    show(seen, out)
+    for remark in found.remarks:
+        _line(f"note: {remark}", "yellow")
+    fields = ", ".join(f"{key}: {value}" for key, value in found.fields.items())
+    _line(f"read as {found.name} ({fields})", "dim")
+    _line(f"\nwrote {file}: {len(plan.runs)} runs. Look it through, then:")
+    for verb in ("plan", "run"):
+        _line(f"  harness {verb} {shlex.quote(str(file))}")
+
+
+def _line(text: str, style: str | None = None) -> None:
+    out.print(text, style=style, highlight=False, soft_wrap=True)

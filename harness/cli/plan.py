@@ -1,0 +1,174 @@
+"""`harness plan`: what would run, and what cannot or need not."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from harness import compose
+from harness.cli.shared import find, out, print_json
+from harness.errors import listing
+from harness.execution.store import Store, read_json
+from harness.experiment.expand import Plan, Remark, expand
+from harness.experiment.schema import load
+from harness.experiment.spec import RunSpec
+
+_SHOWN = 60
+_CLASSES = 24
+_STATES = ("to do", "done", "failed")
+
+
+def run(
+    file: str,
+    sets: Sequence[str],
+    plugins: Sequence[str],
+    results: Path,
+    only: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Validate, expand and print; train nothing."""
+    experiment = load(find(file), sets, plugins)
+    plan = expand(experiment)
+    compose.check_names(plan)
+    runs = compose.select(plan.runs, only)
+    states = _states(runs, Store(results, experiment.name))
+    if as_json:
+        print_json(_data(plan, runs, states))
+        return
+    _classes(plan)
+    _matrix(runs, states)
+    _remarks("cannot run and left out", plan.unsuitable, "red")
+    _remarks(
+        "expected to do the same as a simpler recipe; run all the same",
+        (*plan.redundant, *plan.same),
+        "yellow",
+    )
+    _remarks("worth a thought", plan.flags, "yellow")
+    for note in plan.notes:
+        out.print(f"note: {note}", style="yellow", markup=False, highlight=False)
+    counts = Counter(states.values())
+    parts = ", ".join(f"{counts[state]} {state}" for state in _STATES)
+    folder = results / experiment.name
+    line = f"{len(runs)} runs: {parts}  (results in {folder})"
+    out.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
+    _time(runs, states, Store(results, experiment.name))
+
+
+def _states(runs: Sequence[RunSpec], store: Store) -> dict[str, str]:
+    stored = store.runs()
+    return {
+        spec.key: "to do"
+        if spec.key not in stored
+        else "failed"
+        if stored[spec.key].failed
+        else "done"
+        for spec in runs
+    }
+
+
+def _classes(plan: Plan) -> None:
+    for dataset, info in plan.infos.items():
+        # not as the table's title, which would be wrapped to the width of the columns
+        out.print(f"{dataset}: samples per class (seed {plan.experiment.seeds[0]})")
+        table = Table(box=None, header_style="bold")
+        for column in ("class", "train", "val", "test"):
+            table.add_column(column, justify="left" if column == "class" else "right")
+        order = info.counts[0].argsort(kind="stable")[::-1]
+        shown = (
+            order if len(order) <= _CLASSES else [*order[: _CLASSES // 2], *order[-_CLASSES // 2 :]]
+        )
+        for k in shown:
+            table.add_row(info.class_names[k], *(str(count) for count in info.counts[:, k]))
+        out.print(table)
+        steps = plan.experiment.training.steps(int(info.counts[0].sum()))
+        more = f"; {len(order) - len(shown)} classes not shown" if len(shown) < len(order) else ""
+        out.print(f"{steps} steps for every recipe{more}", style="dim")
+        rare = [info.class_names[k] for k in order[::-1][:3] if info.counts[1, k] < 5]
+        if info.counts[1].sum() and rare:
+            out.print(
+                f"val has fewer than 5 samples of {listing(rare)}: choosing on val is coarse there",
+                style="yellow",
+            )
+
+
+def _matrix(runs: Sequence[RunSpec], states: dict[str, str]) -> None:
+    cells: dict[tuple[str, ...], Counter[str]] = {}
+    for spec in runs:
+        key = (spec.dataset_label, spec.reference, spec.model.label(), spec.recipe)
+        cells.setdefault(key, Counter())[states[spec.key]] += 1
+    table = Table(box=None, header_style="bold")
+    for column in ("dataset", "reference", "model", "recipe"):
+        table.add_column(column, overflow="fold")
+    for column in _STATES:
+        table.add_column(column, justify="right")
+    for cell, counts in list(cells.items())[:_SHOWN]:
+        table.add_row(*cell, *(str(counts[state] or "") for state in _STATES))
+    out.print(table)
+    if len(cells) > _SHOWN:
+        out.print(f"… and {len(cells) - _SHOWN} more rows", style="dim")
+
+
+def _remarks(title: str, remarks: Sequence[Remark], style: str) -> None:
+    if not remarks:
+        return
+    out.print(f"{title}:", style=style)
+    for remark in remarks[:_SHOWN]:
+        text = f"  {remark.dataset} · {remark.recipe}: {remark.text}"
+        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    if len(remarks) > _SHOWN:
+        out.print(f"  … and {len(remarks) - _SHOWN} more", style="dim")
+
+
+def _time(runs: Sequence[RunSpec], states: dict[str, str], store: Store) -> None:
+    """Print the time left, from the median of up to 50 runs that are done."""
+    missing = sum(state == "to do" for state in states.values())
+    stored = store.runs()
+    done = [stored[spec.key].path for spec in runs if states[spec.key] == "done"][-50:]
+    if not missing:
+        return
+    if not done:
+        out.print("the time it takes is shown here once a run is done", style="dim")
+        return
+    each = median(read_json(path / "result.json")["cost"]["seconds"] for path in done)
+    out.print(
+        f"about {_duration(each * missing)} left on one slot, from {len(done)} runs done "
+        f"({each:.1f} s each)",
+        style="dim",
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _data(plan: Plan, runs: Sequence[RunSpec], states: dict[str, str]) -> dict[str, Any]:
+    def remarks(items: Sequence[Remark]) -> list[dict[str, str]]:
+        return [vars(item) for item in items]
+
+    return {
+        "experiment": plan.experiment.name,
+        "counts": dict(Counter(states.values())),
+        "runs": [
+            {
+                "key": spec.key,
+                "dataset": spec.dataset_label,
+                "reference": spec.reference,
+                "model": spec.model.label(),
+                "recipe": spec.recipe,
+                "levels": dict(spec.levels),
+                "seed": spec.seed,
+                "fold": spec.fold,
+                "state": states[spec.key],
+            }
+            for spec in runs
+        ],
+        "unsuitable": remarks(plan.unsuitable),
+        "equivalent": remarks((*plan.redundant, *plan.same)),
+        "flagged": remarks(plan.flags),
+        "notes": list(plan.notes),
+    }

@@ -1,0 +1,230 @@
+"""A dataset as `inspect` and `new` show it: classes, counts, sizes, duplicates, warnings."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from harness.datasets.base import SPLITS, Dataset, Index, Info
+from harness.errors import counted, listing
+
+_MOST_CLASSES = 40
+_BAR = 30
+_GROUPS = (("many", "> 100"), ("medium", "20–100"), ("few", "< 20"))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the image files, as stored.
+
+    Attributes:
+        height: ``int64[N]`` pixels.
+        width: ``int64[N]`` pixels.
+        dtype: Pixel types, most frequent first.
+    """
+
+    height: NDArray[np.int64]
+    width: NDArray[np.int64]
+    dtype: tuple[str, ...]
+
+    @property
+    def short(self) -> int:
+        """Median short side."""
+        return int(np.median(np.minimum(self.height, self.width)))
+
+    @property
+    def alike(self) -> bool:
+        """Whether all are of one size."""
+        return len(np.unique(self.height)) == len(np.unique(self.width)) == 1
+
+    def text(self) -> str:
+        """Return the sizes in words, height × width."""
+        if self.alike:
+            return f"all {self.height[0]} × {self.width[0]} pixels (height × width)"
+        area = self.height * self.width
+        low, high = int(area.argmin()), int(area.argmax())
+        return (
+            f"{self.height[low]} × {self.width[low]} to {self.height[high]} × {self.width[high]} "
+            f"pixels (height × width), median short side {self.short}"
+        )
+
+
+def _images_are(found: Sequence[object]) -> str:
+    return counted(len(found), "image is", "images are")
+
+
+def sizes_of(files: Sequence[Any]) -> Sizes | None:
+    """Return the sizes of those image files that are sound, or None where there is none."""
+    from harness.datasets.images import facts_of
+
+    facts = [of_file for of_file in facts_of(files) if not of_file.trouble] if files else []
+    if not facts:
+        return None
+    return Sizes(
+        np.array([of_file.height for of_file in facts]),
+        np.array([of_file.width for of_file in facts]),
+        tuple(name for name, _ in Counter(of_file.dtype for of_file in facts).most_common()),
+    )
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What is known of a dataset without reading its samples.
+
+    Attributes:
+        dataset: Which.
+        index: Its samples.
+        info: Its splits.
+        sizes: Sizes of its files, or None where it has none.
+    """
+
+    dataset: Dataset
+    index: Index
+    info: Info
+    sizes: Sizes | None
+
+    @property
+    def factor(self) -> float:
+        """Largest / smallest class count of the training set."""
+        counts = self.info.counts[0]
+        return float(counts.max() / max(counts.min(), 1))
+
+    @property
+    def groups(self) -> list[str]:
+        """``many``, ``medium`` or ``few`` for each class."""
+        from harness.training.metrics import groups
+
+        members = groups(self.info.counts[0])
+        return [next(n for n, has in members.items() if has[k]) for k in range(self.classes)]
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.info.class_names)
+
+    def dtype(self) -> str | None:
+        """Return the type of the samples where that is known without reading them."""
+        if self.info.kind == "table":
+            return "float32"
+        if self.sizes is None:
+            return None
+        return "uint16" if set(self.sizes.dtype) == {"uint8", "uint16"} else self.sizes.dtype[0]
+
+    def duplicates(self) -> list[str]:
+        """Return remarks on images that are there several times."""
+        rows: defaultdict[str, list[int]] = defaultdict(list)
+        for row, digest in enumerate(self.index.digests):
+            rows[digest].append(row)
+        twice = [found for found in rows.values() if len(found) > 1]
+        if not twice:
+            return []
+        labels = self.index.labels
+        torn = [found for found in twice if len({int(labels[row]) for row in found}) > 1]
+        remarks = [f"{_images_are(twice)} there more than once: {self._named(twice)}"]
+        if torn:
+            remarks.append(f"{_images_are(torn)} there under different labels: {self._named(torn)}")
+        return remarks
+
+    def _named(self, found: list[list[int]]) -> str:
+        return listing((" = ".join(self.index.id_of(row) for row in rows) for rows in found), 3)
+
+    def warnings(self) -> list[str]:
+        """Return what the user should know."""
+        found = [*self.info.warnings, *self.duplicates()]
+        rare = [self.info.class_names[k] for k in np.flatnonzero(self.info.counts[2] < 10)]
+        if rare:
+            found.append(
+                f"fewer than 10 test samples of {listing(rare, 5)}: their figures are coarse"
+            )
+        return found
+
+    def data(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        info = self.info
+        counts = {name: info.counts[k] for k, name in enumerate(SPLITS)}
+        total = int(counts["train"].sum())
+        groups = self.groups
+        return {
+            "dataset": self.dataset.display(),
+            "config": self.dataset.config(),
+            "kind": info.kind,
+            "shape": list(info.shape),
+            "dtype": self.dtype(),
+            "samples": {name: int(values.sum()) for name, values in counts.items()},
+            "imbalance_factor": round(self.factor, 3),
+            "classes": [
+                {
+                    "name": info.class_names[k],
+                    **{name: int(values[k]) for name, values in counts.items()},
+                    "share": int(counts["train"][k]) / total,
+                    "group": groups[k],
+                }
+                for k in range(self.classes)
+            ],
+            "files": None if self.sizes is None else self.sizes.text(),
+            "content": info.content,
+            "warnings": self.warnings(),
+        }
+
+
+def portrait(
+    dataset: Dataset, seed: int = 0, fold: int | None = None, folds: int | None = None
+) -> Portrait:
+    """Return what a dataset looks like for one seed.
+
+    Raises:
+        DataError: It is missing or cannot be split as asked.
+    """
+    index = dataset.indexed()
+    return Portrait(dataset, index, dataset.info(seed, fold, folds), sizes_of(index.files))
+
+
+def show(found: Portrait, out: Console) -> None:
+    """Print a portrait."""
+    info = found.info
+    totals = ", ".join(f"{int(info.counts[k].sum()):,} {name}" for k, name in enumerate(SPLITS))
+    out.print(found.dataset.display(), style="bold", highlight=False)
+    _line(out, f"{found.classes} classes; {totals}; imbalance factor {found.factor:.4g} in train")
+    shape = " × ".join(map(str, info.shape))
+    columns = f"table of {counted(info.shape[0], 'column')}"
+    what = f"image of {shape}" if info.kind == "image" else columns
+    dtype = found.dtype()
+    files = f"; files: {found.sizes.text()}" if found.sizes is not None else ""
+    _line(out, f"{what}{f', {dtype}' if dtype else ''}{files}")
+    _line(out, f"content {info.content[:12]}")
+    out.print(_table(found, "#" if out.options.ascii_only else "█"))
+    hidden = found.classes - _MOST_CLASSES
+    if hidden > 0:
+        what = counted(hidden, "class in the middle is", "classes in the middle are")
+        _line(out, f"{what} not shown (--json has all)", "dim")
+    _line(out, "; ".join(f"{name}: {text} training samples" for name, text in _GROUPS), "dim")
+    for warning in found.warnings():
+        _line(out, f"warning: {warning}", "yellow")
+
+
+def _line(out: Console, text: str, style: str | None = None) -> None:
+    out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def _table(found: Portrait, block: str) -> Table:
+    counts = found.info.counts
+    order = np.argsort(-counts[0], kind="stable")
+    half = _MOST_CLASSES // 2
+    shown = order if len(order) <= _MOST_CLASSES else [*order[:half], *order[-half:]]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("class", *SPLITS, "share", "group", ""):
+        left = name in ("class", "group", "")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "class")
+    groups, total, largest = found.groups, counts[0].sum(), counts[0].max()
+    for k in shown:
+        bar = block * max(1, round(_BAR * counts[0, k] / largest))
+        share = f"{100 * counts[0, k] / total:.3g} %"
+        table.add_row(
+            found.info.class_names[k], *(f"{n:,}" for n in counts[:, k]), share, groups[k], bar
+        )
+    return table

@@ -1,0 +1,260 @@
+"""The verbs and their options; what a verb does is imported only when it runs.
+
+A user's mistake prints as one message and ends with exit code 2; a bug keeps its traceback. Exit
+codes: 0 all done, 1 some runs failed, 2 bad input, 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import __version__
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="harness",
+    help="Train every combination of imbalance remedies on your data and compare them honestly.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with:  harness run quickstart",
+)
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="An experiment file, or the name of a shipped one.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the file: --set training.lr=0.05"),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A module or .py file with strategies to import."),
+]
+Results = Annotated[Path, typer.Option("--results", help="The results folder.")]
+CacheDir = Annotated[
+    Path | None, typer.Option("--cache-dir", help="Where decoded images are kept between runs.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only", metavar="GLOB", help="Only runs whose recipe, dataset, model or key match."
+    ),
+]
+DEFAULT_RESULTS = Path("results")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file to write.")],
+    data: Annotated[Path, typer.Option("--data", help="Class folders, a CSV manifest or a table.")],
+    label: Annotated[str | None, typer.Option("--label", help="The label column.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Look at your data and write an experiment file with sensible defaults.
+
+    Example:  harness new skin.yaml --data photos/
+    """
+    from harness.cli import new as verb
+
+    _cache(cache_dir)
+    verb.run(file, data, label, force)
+
+
+@app.command()
+def plan(
+    file: File,
+    sets: Sets = None,
+    plugin: Plugins = None,
+    results: Results = DEFAULT_RESULTS,
+    only: Only = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show what would run, and what cannot or need not; train nothing.
+
+    Example:  harness plan experiments/quickstart.yaml
+    """
+    from harness.cli import plan as verb
+
+    _cache(cache_dir)
+    verb.run(file, sets or [], plugin or [], results, only or [], as_json)
+
+
+@app.command()
+def run(
+    file: File,
+    sets: Sets = None,
+    plugin: Plugins = None,
+    results: Results = DEFAULT_RESULTS,
+    only: Only = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Do at most so many runs.")
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="One seed, a few steps each.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.")] = None,
+    runs_per_gpu: Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")] = 1,
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")
+    ] = "auto",
+    executor: Annotated[str, typer.Option("--executor", help="local or inline.")] = "local",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do failed runs again.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop after a failure.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on with a very large grid.")] = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Do every run that is missing, and show the leaderboard.
+
+    Finished runs are never done again: the same command goes on where it was stopped.
+
+    Example:  harness run experiments/quickstart.yaml
+    """
+    from harness.cli import run as verb
+
+    _cache(cache_dir)
+    verb.run(
+        file,
+        sets or [],
+        plugin or [],
+        {
+            "results": results,
+            "only": tuple(only or ()),
+            "limit": limit,
+            "jobs": jobs,
+            "runs_per_gpu": runs_per_gpu,
+            "device": device,
+            "executor": executor,
+            "retry_failed": retry_failed,
+            "force": force,
+            "fail_fast": fail_fast,
+            "yes": yes,
+            "track": not smoke,
+        },
+        smoke,
+        as_json,
+    )
+
+
+@app.command()
+def inspect(
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="DATASET", help="A dataset's name, an experiment file, or data."),
+    ],
+    sets: Sets = None,
+    plugin: Plugins = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show a dataset: classes, counts, sizes and warnings.
+
+    Example:  harness inspect digits --set imbalance_factor=20
+    """
+    from harness.cli import inspect as verb
+
+    _cache(cache_dir)
+    verb.run(dataset, sets or [], plugin or [], as_json)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="strategies, datasets, models, metrics or experiments; all by default."
+        ),
+    ] = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """List what there is.
+
+    Example:  harness list strategies
+    """
+    from harness.cli import listing as verb
+
+    verb.run(kind, plugin or [], as_json)
+
+
+@app.command()
+def check(
+    plugins: Annotated[
+        list[str], typer.Argument(metavar="PLUGIN...", help="Modules or .py files to test.")
+    ],
+) -> None:
+    """Test a plugin's strategies and datasets against their contract, in seconds.
+
+    Example:  harness check my_strategy.py
+    """
+    from harness.cli import check as verb
+
+    verb.run(plugins)
+
+
+@app.command()
+def sync(
+    file: File, sets: Sets = None, plugin: Plugins = None, results: Results = DEFAULT_RESULTS
+) -> None:
+    """Mirror to MLflow whatever it has not seen yet."""
+    from harness.cli import tracking as verb
+
+    verb.sync(file, sets or [], plugin or [], results)
+
+
+@app.command()
+def ui(
+    results: Results = DEFAULT_RESULTS,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5000,
+    host: Annotated[str, typer.Option("--host", help="Address to bind.")] = "127.0.0.1",
+    allow_public: Annotated[
+        bool, typer.Option("--allow-public", help="Let other machines reach it, unprotected.")
+    ] = False,
+) -> None:
+    """Open the MLflow UI on the results, on 127.0.0.1."""
+    from harness.cli import tracking as verb
+
+    verb.ui(results, host, port, allow_public)
+
+
+def _cache(path: Path | None) -> None:
+    """Tell this process and the slots where decoded images are kept."""
+    if path is not None:
+        import os
+
+        os.environ["HARNESS_CACHE_DIR"] = str(path.expanduser().absolute())
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit with its code."""
+    try:
+        app(arguments)
+    except HarnessError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,259 @@
+"""Where the rooms are put together: what `harness run` does, also for a notebook."""
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from rich.console import Console
+
+from harness.datasets.base import forget
+from harness.errors import ConfigError, did_you_mean, listing
+from harness.execution.executors.local import Local, check_device, default_slots
+from harness.execution.progress import Display
+from harness.execution.runner import Executor, Listener, Summary, run
+from harness.execution.store import Store
+from harness.execution.weights import WeightKeeper
+from harness.experiment.expand import Plan, expand
+from harness.experiment.schema import Experiment, load
+from harness.experiment.spec import RunSpec
+from harness.tracking.keys import check_class_names
+from harness.tracking.mirror import is_behind, open_tracking
+from harness.tracking.ui import ui_command
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GRID_LIMIT = 1000
+"""Runs beyond which a grid needs an explicit yes."""
+
+SMOKE_STEPS = 10
+
+ExecutorName = Literal["local", "inline"]
+EXECUTORS: tuple[str, ...] = get_args(ExecutorName)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, none of which changes a result.
+
+    Attributes:
+        results: The results folder.
+        only: Patterns; a run is kept if one matches its recipe, dataset, model, key or folder.
+        limit: Most runs to do now.
+        jobs: Slots; by default one per core, or `runs_per_gpu`.
+        runs_per_gpu: Runs that share a GPU.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        executor: ``local`` or ``inline``.
+        retry_failed: Also do runs that failed before.
+        force: Also do runs that are done.
+        fail_fast: Stop after the first failure.
+        yes: Go on beyond `GRID_LIMIT` runs.
+        track: Mirror to MLflow.
+    """
+
+    results: Path = Path("results")
+    only: tuple[str, ...] = ()
+    limit: int | None = None
+    jobs: int | None = None
+    runs_per_gpu: int = 1
+    device: str = "auto"
+    executor: ExecutorName = "local"
+    retry_failed: bool = False
+    force: bool = False
+    fail_fast: bool = False
+    yes: bool = False
+    track: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment has come to: its plan, its store, and this command's part in it."""
+
+    plan: Plan
+    store: Store
+    selected: tuple[RunSpec, ...]
+    summary: Summary
+    ui_command: str | None = None
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """Return the experiment cut to one seed and a few steps, under a name of its own."""
+    training = experiment.training.model_copy(update={"max_steps": SMOKE_STEPS, "eval_every": 1.0})
+    return replace(
+        experiment, name=f"{experiment.name}-smoke", seeds=experiment.seeds[:1], training=training
+    )
+
+
+def select(runs: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]:
+    """Return the runs that a pattern matches, or all where there is none.
+
+    Raises:
+        ConfigError: A pattern matches nothing.
+    """
+    if not only:
+        return tuple(runs)
+    names = {
+        spec.key: {spec.recipe, spec.dataset_label, spec.model.label(), spec.key, spec.slug}
+        for spec in runs
+    }
+    for pattern in only:
+        if not any(_matches(pattern, known) for known in names.values()):
+            known = sorted({spec.recipe for spec in runs})
+            raise ConfigError(
+                f"--only {pattern}: matches no run{did_you_mean(pattern, known)} "
+                f"(recipes: {listing(known)})"
+            )
+    return tuple(
+        spec for spec in runs if any(_matches(pattern, names[spec.key]) for pattern in only)
+    )
+
+
+def _matches(pattern: str, known: set[str]) -> bool:
+    return any(fnmatch.fnmatchcase(text, pattern) for text in known)
+
+
+def pending(runs: Sequence[RunSpec], store: Store, options: Options) -> list[RunSpec]:
+    """Return what is still to do: never a finished run, a failed one only when asked."""
+    if options.force:
+        missing = list(runs)
+    else:
+        stored = store.runs()
+        missing = [
+            spec
+            for spec in runs
+            if spec.key not in stored or (stored[spec.key].failed and options.retry_failed)
+        ]
+    return missing[: options.limit]
+
+
+def execute(experiment: Experiment, options: Options, console: Console) -> Outcome:
+    """Execute what is missing of an experiment and mirror it.
+
+    Raises:
+        HarnessError: Something is wrong before training starts.
+        KeyboardInterrupt: After running attempts were discarded.
+    """
+    check_device(options.device)
+    if options.executor not in EXECUTORS:
+        raise ConfigError(
+            f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
+            f"({', '.join(EXECUTORS)})"
+        )
+    plan = expand(experiment)
+    check_names(plan)
+    store = Store(options.results, experiment.name)
+    selected = select(plan.runs, options.only)
+    todo = pending(selected, store, options)
+    if len(todo) > GRID_LIMIT and not options.yes:
+        raise ConfigError(
+            f"{experiment.source}: {len(todo):,} runs to do, more than {GRID_LIMIT:,}; "
+            "give --yes if that is meant, or --only and --limit to do a part"
+        )
+    for note in plan.notes:
+        _say(console, f"note: {note}")
+    summary = Summary()
+    with ExitStack() as stack:
+        if todo or (options.track and is_behind(options.results, experiment)):
+            stack.enter_context(store.locked())
+            store.create()
+            todo = pending(selected, store, options)  # another driver may have been at it
+            executor = make_executor(options, experiment.keep_weights != "none", len(todo))
+            if todo:
+                running = f"{executor.slots} at a time" if executor.slots > 1 else "one at a time"
+                runs = "1 run" if len(todo) == 1 else f"{len(todo):,} runs"
+                _say(console, f"{runs} to do, {running}; the first takes longest", "")
+            stack.callback(executor.close)  # slots warm up while MLflow is connected
+            mirror = stack.enter_context(_mirror(experiment, options, console))
+            if todo:
+                summary = _run(experiment, todo, store, executor, options, mirror, console)
+    shown = options.track and experiment.tracking.uri is None
+    return Outcome(plan, store, selected, summary, ui_command(store.results) if shown else None)
+
+
+def _run(
+    experiment: Experiment,
+    todo: list[RunSpec],
+    store: Store,
+    executor: Executor,
+    options: Options,
+    mirror: Sequence[Listener],
+    console: Console,
+) -> Summary:
+    keeper = WeightKeeper(store, experiment.keep_weights, experiment.weights_gb)
+    with Display(console, len(todo), experiment.metric) as display:
+        listeners = [display, *mirror]
+        return run(todo, store, executor, listeners, keeper, options.fail_fast)
+
+
+def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
+    """Return the executor that the options ask for; imports torch only for ``inline``."""
+    if options.executor == "inline":
+        from harness.execution.executors.inline import Inline
+
+        return Inline(options.device, keep_weights)
+    slots = options.jobs or default_slots(options.device, options.runs_per_gpu)
+    return Local(min(slots, runs), options.device, keep_weights)
+
+
+def run_experiment(
+    experiment: str | Path | Mapping[str, Any],
+    *,
+    results: str | Path = "results",
+    settings: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    **options: Any,
+) -> "pd.DataFrame":
+    """Run an experiment from Python and return one row per finished run.
+
+    Args:
+        experiment: An experiment file, or the same keys as a mapping.
+        results: The results folder.
+        settings: Assignments such as ``"training.lr=0.05"``.
+        plugins: Modules and files to import.
+        **options: As in `Options`.
+
+    Raises:
+        HarnessError: Something is wrong before training starts.
+    """
+    from harness.analysis.tables import runs_table
+
+    forget()  # files may have changed since this process last looked
+    chosen = Options(results=Path(results), **options)
+    outcome = execute(load(experiment, settings, plugins), chosen, Console(stderr=True))
+    return runs_table(outcome.store, outcome.plan.runs)
+
+
+def check_names(plan: Plan) -> None:
+    """Refuse class names that MLflow could not tell apart.
+
+    Raises:
+        ConfigError: Two classes of a dataset would share a metric key.
+    """
+    for dataset, info in plan.infos.items():
+        try:
+            check_class_names(info.class_names)
+        except ConfigError as error:
+            raise ConfigError(f"dataset '{dataset}': {error}") from None
+
+
+@contextmanager
+def _mirror(
+    experiment: Experiment, options: Options, console: Console
+) -> Iterator[Sequence[Listener]]:
+    """Yield the listeners that mirror runs to MLflow, or none where that is off."""
+    if not options.track:
+        yield []
+        return
+
+    def warn(message: str) -> None:
+        _say(console, f"warning: {message}")
+
+    with open_tracking(options.results, experiment, warn) as mirror:
+        yield [mirror]
+
+
+def _say(console: Console, text: str, style: str = "yellow") -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,232 @@
+"""Datasets made of image files: finding them, vouching for them, reading them once.
+
+`ImageFiles` is the base of every such dataset: a subclass says which files there are and what
+they are labelled (`ImageFiles.source`), the rest is here. Every file is verified when the dataset
+is indexed, because splits are computed from the index and a file that fails later would shift
+every row after it; what was found is remembered by path, size and modification time.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.datasets import cache
+from harness.datasets.base import ImageDataset, Index, content_of
+from harness.datasets.folders import SPLIT_WORDS, Source, class_folders, class_source
+from harness.errors import DataError, counted, listing
+
+if TYPE_CHECKING:  # OpenCV takes 0.3 s to import, and the list of datasets does without
+    from harness.datasets.decode import FileFacts
+
+
+__all__ = ["SPLIT_WORDS", "ImageFiles", "Source", "class_folders", "class_source"]
+
+
+class ImageFiles(ImageDataset):
+    """A dataset made of image files."""
+
+    image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
+    """Side in pixels of the square that every image becomes; needed where the files differ."""
+    resize: Literal["keep", "squash"] = "keep"
+    """``keep`` scales the short side and cuts out the centre; ``squash`` changes proportions."""
+    grayscale: bool = False
+    """One channel instead of RGB."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """``skip`` leaves out what cannot be decoded and keeps what is merely mislabelled."""
+
+    def source(self) -> Source:
+        """Return which files there are.
+
+        Raises:
+            DataError: The files are not where or as they should be.
+        """
+        raise NotImplementedError
+
+    def index(self) -> Index:
+        """Return what is known of the files, each of them verified.
+
+        Raises:
+            DataError: Also where files are bad or do not go together; all are named at once.
+        """
+        source = self.source()
+        facts = facts_of(source.files)
+        bad_notes = self._judge(source, facts)
+        sound = np.flatnonzero([not of_file.trouble for of_file in facts])
+        source, facts = source.take(sound), [facts[row] for row in sound]
+        if not facts:
+            raise DataError(f"dataset '{self.display()}': no image can be decoded")
+        height, width = self._height_and_width(source, facts)
+        _, depth_notes = _common_dtype(source.ids, facts)
+        digests = [of_file.digest for of_file in facts]
+        parts = (source.labels, source.split, source.group, source.fold)
+        return Index(
+            labels=source.labels,
+            class_names=source.class_names,
+            content=content_of(list(source.ids), digests, *parts),
+            shape=(height, width, 1 if self.grayscale else 3),
+            ids=source.ids,
+            files=source.files,
+            split=source.split,
+            group=source.group,
+            fold=source.fold,
+            digests=digests,
+            warnings=(*source.warnings, *bad_notes, *depth_notes, *_page_notes(source, facts)),
+        )
+
+    def read(self, index: Index) -> NDArray[Any]:
+        """Return the images, ``[N, H, W, C]`` of uint8, uint16 or float32, as a memory map.
+
+        Raises:
+            DataError: A file changed since it was indexed, or the cache cannot be written.
+        """
+        from harness.datasets import decode
+
+        geometry = (index.shape, self.image_size, self.resize, self.grayscale)
+        key = content_of("images", decode.VERSION, list(index.digests), geometry)[:32]
+        shape = (len(index.files), *index.shape)
+        stored = cache.open_array(key, shape)
+        if stored is not None:
+            return stored
+        facts = facts_of(index.files)
+        for path, of_file, digest in zip(index.files, facts, index.digests, strict=True):
+            if of_file.digest != digest:
+                raise DataError(f"{path} changed since the dataset was indexed; start again")
+        dtype, _ = _common_dtype(index.ids, facts)
+        return cache.write_array(key, shape, dtype, self._images(index, dtype))
+
+    def _images(self, index: Index, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+        from harness.datasets import decode
+
+        def image_of(path: Path) -> NDArray[Any]:
+            try:
+                image = decode.read_image(path)
+            except decode.BadImage as error:
+                raise DataError(f"{path} {error}") from None
+            image = decode.fit(image, self.image_size, self.resize, self.grayscale)
+            if image.shape != index.shape:
+                raise DataError(f"{path} changed since the dataset was indexed; start again")
+            if image.dtype == np.uint8 and dtype == np.uint16:
+                return image.astype(np.uint16) * np.uint16(257)
+            return image
+
+        return decode.in_parallel(image_of, index.files, "reading images")
+
+    def _judge(self, source: Source, facts: "Sequence[FileFacts]") -> list[str]:
+        """Return remarks on the bad files, or raise one error that names them all."""
+        hopeless = [row for row, of_file in enumerate(facts) if of_file.trouble]
+        mislabelled = [row for row, of_file in enumerate(facts) if of_file.mislabelled]
+
+        def reason(row: int) -> str:
+            return facts[row].trouble or facts[row].mislabelled
+
+        if self.on_bad_image == "error":
+            bad = sorted(hopeless + mislabelled)
+            lines = [f"\n  {source.files[row]}: {reason(row)}" for row in bad[:20]]
+            if bad:
+                more = f"\n  … and {len(bad) - 20} more" if len(bad) > 20 else ""
+                what = counted(len(bad), "bad image file")
+                raise DataError(
+                    f"dataset '{self.display()}' has {what} of {len(facts)}:"
+                    f"{''.join(lines)}{more}\nmend them, or leave out what cannot be decoded "
+                    "and keep what is only mislabelled with `on_bad_image: skip`"
+                )
+        notes = []
+        if hopeless:
+            names = listing((f"{source.ids[row]} ({reason(row)})" for row in hopeless), 20)
+            what = counted(
+                len(hopeless), "file cannot be decoded and is", "files cannot be decoded and are"
+            )
+            notes.append(f"{what} left out: {names}")
+        if mislabelled:
+            names = listing((f"{source.ids[row]} ({reason(row)})" for row in mislabelled), 20)
+            what = counted(len(mislabelled), "file is not what its", "files are not what their")
+            notes.append(f"{what} extension says: {names}")
+        return notes
+
+    def _height_and_width(self, source: Source, facts: "Sequence[FileFacts]") -> tuple[int, int]:
+        if self.image_size is not None:
+            return self.image_size, self.image_size
+        first = facts[0].height, facts[0].width
+        for name, of_file in zip(source.ids, facts, strict=True):
+            if (of_file.height, of_file.width) != first:
+                raise DataError(
+                    f"dataset '{self.display()}' has images of different sizes: {source.ids[0]} "
+                    f"is {first[0]} × {first[1]} pixels (height × width), {name} is "
+                    f"{of_file.height} × {of_file.width}; set image_size, such as image_size: 64"
+                )
+        return first
+
+
+def facts_of(files: Sequence[Path]) -> "list[FileFacts]":
+    """Return what is known of each file; only those that are new or changed are opened."""
+    from harness.datasets import decode
+
+    texts = [str(path) for path in files]
+    stamps = [_stamp(text) for text in texts]
+    key = hashlib.sha256(_common_folder(texts).encode()).hexdigest()[:32]
+    notes = cache.load_notes(key, decode.VERSION)
+    unknown = [
+        row
+        for row, (text, stamp) in enumerate(zip(texts, stamps, strict=True))
+        if text not in notes or tuple(notes[text][0]) != stamp
+    ]
+    if unknown:
+        found = decode.in_parallel(
+            decode.examine, [files[row] for row in unknown], "checking images"
+        )
+        for row, of_file in zip(unknown, found, strict=True):
+            notes[texts[row]] = [stamps[row], *of_file]
+        readable = {text: note for text, note in notes.items() if note[1]}
+        cache.save_notes(key, decode.VERSION, readable)
+    return [decode.FileFacts(*notes[text][1:]) for text in texts]
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Return size and modification time; whoever opens the file says what is wrong with it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    first, last = os.path.dirname(min(paths)), os.path.dirname(max(paths))
+    try:
+        return os.path.commonpath([first, last])
+    except ValueError:  # two drives
+        return first
+
+
+def _common_dtype(
+    ids: Sequence[str], facts: "Sequence[FileFacts]"
+) -> tuple[np.dtype[Any], list[str]]:
+    """Return the dtype that holds every image, and a remark where some are scaled to it."""
+    example: dict[str, str] = {}
+    for name, of_file in zip(ids, facts, strict=True):
+        example.setdefault(of_file.dtype, name)
+    if len(example) == 1:
+        return np.dtype(next(iter(example))), []
+    if "float32" in example:
+        named = listing(f"{name} is {dtype}" for dtype, name in sorted(example.items()))
+        raise DataError(f"floating-point and integer images do not go together: {named}")
+    eight = sum(of_file.dtype == "uint8" for of_file in facts)
+    return np.dtype(np.uint16), [
+        f"{eight} of {len(facts)} images {'has' if eight == 1 else 'have'} 8 bits and the others "
+        f"16: those with 8, such as {example['uint8']}, are scaled by 257 to the 16-bit range"
+    ]
+
+
+def _page_notes(source: Source, facts: "Sequence[FileFacts]") -> list[str]:
+    many = [row for row, of_file in enumerate(facts) if of_file.pages > 1]
+    if not many:
+        return []
+    names = listing((f"{source.ids[row]} ({facts[row].pages})" for row in many), 5)
+    what = counted(len(many), "file holds", "files hold")
+    return [f"{what} several images, of which the first is read: {names}"]

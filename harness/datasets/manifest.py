@@ -1,0 +1,211 @@
+"""Images listed in a CSV or Parquet file, each with its label."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from harness.datasets.base import NotIdentity, dataset
+from harness.datasets.columns import (
+    Texts,
+    codes,
+    filled,
+    merged,
+    one_hot_labels,
+    one_spelling,
+    require_known,
+    split_codes,
+    texts,
+)
+from harness.datasets.images import ImageFiles, Source
+from harness.datasets.manifest_files import locate, relative_id
+from harness.datasets.table_file import read_cells
+from harness.errors import DataError, counted, listing
+
+
+def _as_text(value: Any) -> Any:
+    """Return a whole number as text: YAML reads the label 3 as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_HINT = "; fill them in, or leave these rows out with `drop: ['']`"
+
+Label = Annotated[str, BeforeValidator(_as_text)]
+
+
+@dataset("manifest")
+class Manifest(ImageFiles):
+    """Images listed in a CSV or Parquet file, one row each, with a label column or one-hot columns.
+
+    Values are read as text, so that the label 01 keeps its zero. Labels that are all whole numbers
+    are ordered by value, others by spelling.
+    """
+
+    file: Annotated[Path, NotIdentity()]
+    """The CSV (any usual delimiter, UTF-8, with a header) or Parquet file."""
+    images: Annotated[Path | tuple[Path, ...] | None, NotIdentity()] = None
+    """The folder or folders that the paths are below; by default that of the file."""
+    path_column: str = "path"
+    """Column of the image paths, below one of the folders."""
+    id_column: str | None = None
+    """Column of names that become paths with `suffix`, instead of `path_column`."""
+    suffix: str = ""
+    """What follows each id or path, such as ``.jpg``."""
+    allow_outside: Annotated[bool, NotIdentity()] = False
+    """Whether paths may be absolute or lead out of the folders."""
+    label_column: str = "label"
+    """Column of the labels."""
+    one_hot: tuple[str, ...] | Literal["all"] | None = None
+    """Columns of 0 and 1, one for each class, instead of `label_column`; ``all`` takes every
+    column that holds nothing else."""
+    normalize_labels: bool = False
+    """Whether labels that differ only in case and blanks are one class."""
+    drop: tuple[Label, ...] = ()
+    """Labels whose rows are left out; the empty text stands for a missing label."""
+    merge: dict[Label, tuple[Label, ...]] = Field(default_factory=dict)
+    """Labels to make one of, by the label that they become."""
+    names: Annotated[dict[Label, str], NotIdentity()] = Field(default_factory=dict)
+    """Display names by label, after merging."""
+    split_column: str | None = None
+    """Column of train, val and test."""
+    fold_column: str | None = None
+    """Column of the fold that a row belongs to."""
+    group_column: str | None = None
+    """Column of patients, lesions or scenes: rows of one never straddle a split."""
+
+    @model_validator(mode="after")
+    def _one_way_each(self) -> Self:
+        given = self.model_fields_set
+        if self.id_column is not None and "path_column" in given:
+            raise ValueError("path_column and id_column say the same thing; give one of them")
+        if self.one_hot is not None and "label_column" in given:
+            raise ValueError("label_column and one_hot say the same thing; give one of them")
+        olds = [old for group in self.merge.values() for old in group]
+        twice = sorted({old for old in olds if olds.count(old) > 1})
+        if twice:
+            raise ValueError(f"merge has labels in two places: {listing(twice)}")
+        return self
+
+    def source(self) -> Source:
+        """Return the images that the file lists, sorted by path.
+
+        Raises:
+            DataError: The file, a column, a value or an image is not what it should be.
+        """
+        file = Path(os.path.abspath(self.file.expanduser()))
+        try:
+            cells, rows = read_cells(file, True, (), "auto")
+            return self._source(file, cells.set_index(pd.Index(rows)))
+        except DataError as error:
+            raise DataError(f"{file}: {error}") from None
+
+    def _source(self, file: Path, cells: pd.DataFrame) -> Source:
+        column, role = self._name_column()
+        paths = filled(texts(cells, column, role), cells.index, column)
+        paths = np.array([path + self.suffix for path in paths], dtype=object)
+        raw, notes = self._raw_labels(cells, paths)
+        kept = np.array([label not in self.drop for label in raw], bool)
+        if not kept.any():
+            raise DataError(f"drop leaves no row: {listing(self.drop)}")
+        cells, paths, raw = cells[kept], paths[kept], raw[kept]
+        labels, class_names = self._classes(filled(raw, cells.index, self._label_source(), _HINT))
+        files = locate(list(paths), self._folders(file), self.allow_outside)
+        source = Source(
+            files=files,
+            ids=[relative_id(path) for path in paths],
+            labels=labels,
+            class_names=class_names,
+            split=self._split(cells),
+            group=self._codes(cells, self.group_column, "group_column"),
+            fold=self._codes(cells, self.fold_column, "fold_column"),
+        )
+        once, remarks = _without_repeats(source, cells.index)
+        order = sorted(once, key=lambda row: source.ids[row])
+        return source.take(np.array(order), (*notes, *remarks))
+
+    def _name_column(self) -> tuple[str, str]:
+        if self.id_column is not None:
+            return self.id_column, "id_column"
+        return self.path_column, "path_column"
+
+    def _label_source(self) -> str:
+        return self.label_column if self.one_hot is None else "one_hot"
+
+    def _folders(self, file: Path) -> list[Path]:
+        images = file.parent if self.images is None else self.images
+        folders = images if isinstance(images, tuple) else (images,)
+        return [Path(os.path.abspath(folder.expanduser())) for folder in folders]
+
+    def _raw_labels(self, cells: pd.DataFrame, paths: Texts) -> tuple[Texts, list[str]]:
+        if self.one_hot is None:
+            raw, notes = one_spelling(
+                texts(cells, self.label_column, "label_column"), self.normalize_labels
+            )
+        else:
+            asked = (self.split_column, self.fold_column, self.group_column)
+            others = {self._name_column()[0], *(name for name in asked if name is not None)}
+            raw, notes = one_hot_labels(cells, self.one_hot, others, paths), []
+        require_known([label for label in self.drop if label], raw, "drop")
+        return raw, notes
+
+    def _classes(self, raw: Texts) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        labels, classes = codes(merged(raw, self.merge))
+        require_known(self.names, classes, "names")
+        shown = tuple(self.names.get(name, name) for name in classes)
+        twice = sorted({name for name in shown if shown.count(name) > 1})
+        if twice:
+            raise DataError(
+                f"names: several labels are displayed as {listing(twice)}; use merge to make "
+                "one class of them"
+            )
+        return labels, shown
+
+    def _split(self, cells: pd.DataFrame) -> NDArray[np.int8] | None:
+        if self.split_column is None:
+            return None
+        found = texts(cells, self.split_column, "split_column")
+        return split_codes(found, cells.index, self.split_column)
+
+    def _codes(
+        self, cells: pd.DataFrame, column: str | None, role: str
+    ) -> NDArray[np.int64] | None:
+        if column is None:
+            return None
+        return codes(filled(texts(cells, column, role), cells.index, column))[0]
+
+
+def _without_repeats(source: Source, rows: "pd.Index[int]") -> tuple[list[int], list[str]]:
+    """Return the first row of each file, and a remark where there are more.
+
+    Raises:
+        DataError: Rows of one file say different things.
+    """
+    facts = [
+        [None if column is None else int(column[row]) for row in range(len(rows))]
+        for column in (source.labels, source.split, source.group, source.fold)
+    ]
+    first: dict[str, int] = {}
+    repeats: list[str] = []
+    conflicts: list[str] = []
+    for row, path in enumerate(source.files):
+        before = first.setdefault(os.path.normcase(path), row)
+        if before == row:
+            continue
+        pair = f"{source.ids[row]} (rows {rows[before]} and {rows[row]})"
+        differ = any(fact[before] != fact[row] for fact in facts)
+        (conflicts if differ else repeats).append(pair)
+    if conflicts:
+        raise DataError(
+            f"{counted(len(conflicts), 'row gives', 'rows give')} an image another label, split, "
+            f"group or fold than an earlier row does: {listing(conflicts, 5)}"
+        )
+    if not repeats:
+        return list(first.values()), []
+    what = counted(
+        len(repeats), "row lists an image again and is", "rows list an image again and are"
+    )
+    return list(first.values()), [f"{what} left out: {listing(repeats, 5)}"]

@@ -1,0 +1,195 @@
+"""How the samples of a source become train, val and test: the same rules for every source."""
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from harness.datasets.longtail import Profile, balanced_subset, longtail_subset
+from harness.datasets.records import SPLITS, TEST, TRAIN, VAL, Index, Rows
+from harness.datasets.splits import stratified_folds, stratified_split
+from harness.errors import DataError, counted, listing
+from harness.streams import stream
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Partition(BaseModel):
+    """The fields that decide the three parts, and the one way to cut by them.
+
+    The test set is the source's own, or `test_fraction` held out with split seed 0: the same for
+    every recipe and every seed. The long-tailed subset is drawn from the full training part with
+    split seed 0, val is carved from that subset with the run's seed.
+    """
+
+    imbalance_factor: Annotated[float | None, Field(ge=1.0)] = None
+    """Largest class count / smallest class count of the long-tailed subset to draw."""
+    profile: Profile = "exp"
+    """Shape of the tail: ``exp`` or ``step``."""
+    balanced: bool = False
+    """The balanced reference: as many training samples as the subset, in equal classes."""
+    val_fraction: Fraction | None = None
+    """Share of the training part carved as val; by default the source's own val, else 0.2."""
+    val_minimum: Annotated[int, Field(ge=0)] = 1
+    """Fewest val samples of a class, as long as that leaves it a training sample."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share held out as test where the source has no test set of its own."""
+
+    def split(
+        self, index: Index, seed: int, fold: int | None = None, folds: int | None = None
+    ) -> Rows:
+        """Return train, val and test rows.
+
+        Args:
+            index: The samples.
+            seed: Decides val, and the folds where the source names none.
+            fold: Which fold is the test set, or None for a fixed test set.
+            folds: Number of folds.
+
+        Raises:
+            DataError: A class is left without a training sample, nothing is left as test, or a
+                group straddles a split.
+        """
+        pool, val, test = self._official(index, seed, fold, folds)
+        train = self._subset(index, pool)
+        notes: list[str] = []
+        if val is None:
+            train, val, notes = self._carve(index, train, seed)
+        if self.balanced:
+            train = self._levelled(index, pool, train, val)
+        _require_training_rows(index, train)
+        notes += _untested(index, test)
+        if index.group is not None:
+            _require_whole_groups(index.group, (train, val, test))
+        notes += _same_image_twice(index, (train, val, test))
+        return Rows(train, val, test, tuple(notes))
+
+    def _official(
+        self, index: Index, seed: int, fold: int | None, folds: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, NDArray[np.int64]]:
+        """Return the training pool, the source's own val if it counts, and the test rows."""
+        if fold is not None and folds is not None:
+            of_row = index.fold
+            if of_row is None:
+                rng = stream(seed, "folds")
+                of_row = stratified_folds(index.labels, folds, rng, index.group)
+            elif len(np.unique(of_row)) != folds:
+                raise DataError(
+                    f"the dataset names {len(np.unique(of_row))} folds itself; "
+                    f"{folds} are asked for"
+                )
+            return np.flatnonzero(of_row != fold), None, np.flatnonzero(of_row == fold)
+        split = index.split
+        if split is None:
+            split = np.zeros(len(index.labels), np.int8)
+        pool, val, test = (np.flatnonzero(split == part) for part in (TRAIN, VAL, TEST))
+        if not len(test):
+            held = stratified_split(
+                index.labels[pool],
+                self.test_fraction,
+                stream(0, "test"),
+                None if index.group is None else index.group[pool],
+            )
+            pool, test = pool[~held], pool[held]
+        if not len(val):
+            return pool, None, test
+        if self.val_fraction is not None:
+            raise DataError(
+                f"the dataset has its own val split of {len(val)} samples; leave out val_fraction"
+            )
+        return pool, val, test
+
+    def _subset(self, index: Index, pool: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.imbalance_factor is None:
+            if self.balanced:
+                raise DataError(
+                    "the dataset has no imbalance_factor, and only a long-tailed subset of a "
+                    "balanced set has a balanced reference of the same size"
+                )
+            return pool
+        labels = index.labels[pool]
+        rows = longtail_subset(labels, index.class_names, self.imbalance_factor, self.profile)
+        return pool[rows]
+
+    def _levelled(
+        self,
+        index: Index,
+        pool: NDArray[np.int64],
+        train: NDArray[np.int64],
+        val: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Return as many rows as `train` in equal classes, beside the same val.
+
+        Levelled after val is carved: rounding shares of other class sizes would leave another n.
+        """
+        rest = np.setdiff1d(pool, val)
+        if index.group is not None:
+            rest = rest[~np.isin(index.group[rest], index.group[val])]
+        return rest[balanced_subset(index.labels[rest], index.class_names, len(train))]
+
+    def _carve(
+        self, index: Index, train: NDArray[np.int64], seed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+        fraction = 0.2 if self.val_fraction is None else self.val_fraction
+        if fraction == 0.0:
+            return train, train[:0], []
+        labels = index.labels[train]
+        groups = None if index.group is None else index.group[train]
+        held = stratified_split(labels, fraction, stream(seed, "val"), groups, self.val_minimum)
+        absent = sorted(set(np.unique(labels)) - set(np.unique(labels[held])))
+        notes = []
+        if absent:
+            names = listing(f"'{index.class_names[k]}'" for k in absent)
+            notes.append(f"too small to spare a val sample: {names}")
+        return train[~held], train[held], notes
+
+
+def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:
+    counts = np.bincount(index.labels[train], minlength=len(index.class_names))
+    if (counts == 0).any():
+        empty = listing(f"'{index.class_names[k]}'" for k in np.flatnonzero(counts == 0))
+        raise DataError(f"classes without a training sample: {empty}")
+
+
+def _untested(index: Index, test: NDArray[np.int64]) -> list[str]:
+    if not len(test):
+        raise DataError(
+            "no sample can be held out as test: every class or group needs a second one"
+        )
+    counts = np.bincount(index.labels[test], minlength=len(index.class_names))
+    if counts.all():
+        return []
+    names = listing(f"'{index.class_names[k]}'" for k in np.flatnonzero(counts == 0))
+    return [f"classes without a test sample: {names}"]
+
+
+def _require_whole_groups(group: NDArray[np.int64], parts: tuple[NDArray[np.int64], ...]) -> None:
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        both = np.intersect1d(group[parts[a]], group[parts[b]])
+        if len(both):
+            raise DataError(
+                f"{counted(len(both), 'group straddles', 'groups straddle')} the given splits "
+                f"{SPLITS[a]} and {SPLITS[b]}; "
+                "mend the split or fold column, or leave it out to have whole groups held out"
+            )
+
+
+def _same_image_twice(index: Index, parts: tuple[NDArray[np.int64], ...]) -> list[str]:
+    if not len(index.digests):
+        return []
+    notes = []
+    found = [{index.digests[row]: int(row) for row in part} for part in parts]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        both = [digest for digest in found[b] if digest in found[a]]
+        if both:
+            pairs = (
+                f"{index.id_of(found[a][digest])} = {index.id_of(found[b][digest])}"
+                for digest in both
+            )
+            notes.append(
+                f"{counted(len(both), 'image is', 'images are')} both in {SPLITS[a]} and in "
+                f"{SPLITS[b]}: {listing(pairs, 3)}; delete the copies, or keep them together with "
+                "a group (group_column; group for class folders)"
+            )
+    return notes

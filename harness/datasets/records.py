@@ -1,0 +1,156 @@
+"""What datasets are made of: an index of samples, how it is cut, and what is loaded."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRAIN, VAL, TEST = 0, 1, 2
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a dataset knows of its N samples before reading any of them.
+
+    Attributes:
+        labels: ``int64[N]`` in ``[0, C)``.
+        class_names: C display names, in label order.
+        content: Fingerprint of everything that is read: samples, labels, given splits.
+        shape: ``(H, W, C)`` of an image or ``(columns,)`` of a table.
+        ids: N names by which a sample can be found again; their positions where empty.
+        files: N image files for the default `Dataset.read`; empty where there are none.
+        split: ``int8[N]`` of TRAIN, VAL and TEST, or None where the source has no split.
+        group: ``int64[N]`` or None: samples of one group (a patient) never straddle a split.
+        fold: ``int64[N]`` or None: folds that the source itself names.
+        digests: N content digests of single samples, to find the same image in two splits.
+        warnings: What the user should know of this source.
+    """
+
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    content: str
+    shape: tuple[int, ...]
+    ids: Sequence[str] = ()
+    files: Sequence[Path] = ()
+    split: NDArray[np.int8] | None = None
+    group: NDArray[np.int64] | None = None
+    fold: NDArray[np.int64] | None = None
+    digests: Sequence[str] = ()
+    warnings: tuple[str, ...] = ()
+
+    def id_of(self, row: int) -> str:
+        """Return the name of a sample."""
+        return self.ids[row] if len(self.ids) else str(row)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which samples are train, val and test: three ``int64`` arrays of rows, and remarks."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Features:
+    """What `Dataset.features` returns.
+
+    Attributes:
+        values: ``[N, H, W, C]`` of uint8, uint16 or float32, or ``float32[N, D]``.
+        continuous: ``bool[D]`` or None: which columns may be interpolated.
+        notes: What the user should know.
+    """
+
+    values: NDArray[Any]
+    continuous: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """A loaded dataset, split; rows index `features` and `labels`.
+
+    Attributes:
+        kind: ``"image"`` or ``"table"``.
+        features: ``[N, H, W, C]`` of uint8, uint16 or float32 (perhaps a memory map), or
+            ``float32[N, D]``.
+        labels: ``int64[N]``.
+        rows: Which rows are train, val and test.
+        index: Where it came from.
+        continuous: ``bool[D]`` or None: which columns of a table may be interpolated.
+        intensity: The stored values that stand for 0 and 1.
+        mean: ``float32[C]`` on the 0–1 scale, or None where nothing is subtracted (tables).
+        std: ``float32[C]`` on the 0–1 scale, or None.
+        notes: What the user should know.
+    """
+
+    kind: Literal["image", "table"]
+    features: NDArray[Any]
+    labels: NDArray[np.int64]
+    rows: Rows
+    index: Index
+    continuous: NDArray[np.bool_] | None = None
+    intensity: tuple[float, float] = (0.0, 1.0)
+    mean: NDArray[np.float32] | None = None
+    std: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.features.shape[1:])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """C display names, in label order."""
+        return self.index.class_names
+
+    @property
+    def train_counts(self) -> NDArray[np.int64]:
+        """Original training samples per class, ``int64[C]``."""
+        return np.bincount(self.labels[self.rows.train], minlength=len(self.class_names))
+
+
+@dataclass(frozen=True)
+class Info:
+    """What `Dataset.info` tells without reading the samples.
+
+    Attributes:
+        kind: ``"image"`` or ``"table"``.
+        shape: ``(H, W, C)`` or ``(columns,)``.
+        class_names: C display names.
+        counts: ``int64[3, C]``: train, val and test samples per class.
+        content: Fingerprint of what would be read.
+        warnings: What the user should know.
+    """
+
+    kind: Literal["image", "table"]
+    shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    content: str
+    warnings: tuple[str, ...] = field(default=())
+
+
+def content_of(*parts: Any) -> str:
+    """Return the SHA-256 of arrays, strings and JSON-able values, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+_CHUNK = 256

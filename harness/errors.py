@@ -1,0 +1,59 @@
+"""The errors a user can cause or meet.
+
+Everything here prints as one clear message without a traceback and ends the command with exit
+code 2. Any other exception is a bug of ours or of a plugin and keeps its traceback.
+
+    HarnessError
+    ├── ConfigError   the experiment file or the command line
+    ├── DataError     files, labels or splits of a dataset
+    ├── StoreError    the results folder
+    └── TrackingError the MLflow database or server
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """A mistake that the message explains, with what to do about it."""
+
+
+class ConfigError(HarnessError):
+    """The experiment file or the command line asks for something that cannot be."""
+
+
+class DataError(HarnessError):
+    """A dataset cannot be read or split as asked."""
+
+
+class StoreError(HarnessError):
+    """The results folder cannot be used."""
+
+
+class TrackingError(HarnessError):
+    """The tracking database or server cannot be used."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or an empty string."""
+    folded = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
+    return f"; did you mean '{folded[near[0]]}'?" if near else ""
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: ``1 image``, ``2 images``.
+
+    Args:
+        count: How many.
+        one: What follows 1, such as ``image is``.
+        many: What follows any other number; `one` with an s where empty.
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def listing(names: Iterable[str], limit: int = 20) -> str:
+    """Join `names` with commas, cut after `limit` with the number left out."""
+    items = [str(name) for name in names]
+    more = f", … ({len(items) - limit} more)" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

@@ -1,0 +1,37 @@
+"""Runs one after another in this process: for tests, debugging and notebooks."""
+
+from collections.abc import Iterator
+
+from harness.execution.executors.wire import message_of
+from harness.execution.runner import Finished, Job, Message
+from harness.training.run import drain
+
+
+class Inline:
+    """Executes jobs in this process.
+
+    Args:
+        device: As in `harness.training.device.choose`.
+        keep_weights: Whether runs write their weights.
+    """
+
+    slots = 1
+
+    def __init__(self, device: str = "auto", keep_weights: bool = True) -> None:
+        self._device = device
+        self._keep_weights = keep_weights
+
+    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+        """Run each job to its end before the next one is pulled."""
+        for job in jobs:
+            events = drain(job.spec, job.attempt, self._device, self._keep_weights)
+            while True:
+                try:
+                    event = next(events)
+                except StopIteration as finished:
+                    yield job, Finished(finished.value)
+                    break
+                yield job, message_of(event)
+
+    def close(self) -> None:
+        """Nothing was started."""

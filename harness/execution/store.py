@@ -1,0 +1,213 @@
+"""The results folder: what is done, what failed, and the only code that commits to it.
+
+A run is done when its folder has been renamed into place; an attempt lives under ``.running`` and
+belongs to nobody else until then. Files are the truth; MLflow mirrors them.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from harness.errors import StoreError
+from harness.experiment.spec import RunSpec
+
+SCHEMA = 1
+"""Raised when the layout of a results folder comes to mean something else."""
+
+_KEYED = re.compile(r"-([0-9a-f]{12})$")
+_RUNNING = ".running"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A committed run: its key, its folder, and whether it failed."""
+
+    key: str
+    path: Path
+    failed: bool
+
+
+class Store:
+    """The results of one experiment.
+
+    Args:
+        results: The results folder, shared by experiments.
+        experiment: Name of the experiment.
+
+    Raises:
+        StoreError: The folder was written by a newer version.
+    """
+
+    def __init__(self, results: Path, experiment: str) -> None:
+        self.results = results.expanduser().absolute()
+        self.path = self.results / experiment
+        self._check_schema()
+
+    def _check_schema(self) -> None:
+        marker = self.path / "schema.json"
+        try:
+            schema = int(json.loads(marker.read_text(encoding="utf-8"))["schema"])
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{marker} cannot be read ({error}); restore or remove it") from None
+        if schema > SCHEMA:
+            raise StoreError(
+                f"{self.path} was written by a newer version of the harness (schema {schema}, this "
+                f"one knows {SCHEMA}); upgrade, or choose another --results folder"
+            )
+
+    def create(self) -> None:
+        """Make the folder and drop attempts that no living driver owns.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / "schema.json", json.dumps({"schema": SCHEMA}))
+            self._put_back()
+            shutil.rmtree(self.path / _RUNNING, ignore_errors=True)
+            (self.path / _RUNNING).mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.path}: {error.strerror}") from None
+
+    def _put_back(self) -> None:
+        """Restore runs that a driver had set aside for a new one when it was killed."""
+        committed = self.runs()
+        for path in sorted((self.path / _RUNNING).glob("*.replaced*")):
+            key = path.name.partition(".")[0]
+            if key not in committed:
+                path.rename(self.path / f"restored-{key}")
+                committed = self.runs()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the results folder for this driver.
+
+        Raises:
+            StoreError: Another driver holds it; the message says which.
+        """
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.results / ".lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise StoreError(f"{self.results} is in use by {self._owner()}") from None
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.results}: {error.strerror}") from None
+        try:
+            owner = {"host": socket.gethostname(), "pid": os.getpid()}
+            since = {"since": time.strftime("%Y-%m-%d %H:%M:%S")}
+            write_atomically(self.results / ".owner.json", json.dumps(owner | since))
+            yield
+        finally:
+            lock.release()
+
+    def _owner(self) -> str:
+        try:
+            owner = json.loads((self.results / ".owner.json").read_text(encoding="utf-8"))
+            return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process"
+
+    def runs(self) -> dict[str, Stored]:
+        """Return every committed run by key."""
+        found: dict[str, Stored] = {}
+        try:
+            entries = list(os.scandir(self.path))
+        except FileNotFoundError:
+            return found
+        for entry in entries:
+            match = _KEYED.search(entry.name)
+            if match is None or not entry.is_dir():
+                continue
+            path = Path(entry.path)
+            if (path / "result.json").exists():
+                found[match[1]] = Stored(match[1], path, failed=False)
+            elif (path / "error.json").exists():
+                found.setdefault(match[1], Stored(match[1], path, failed=True))
+        return found
+
+    def is_done(self, key: str) -> bool:
+        """Whether a run of this key is committed and did not fail."""
+        return any((path / "result.json").exists() for path in self.path.glob(f"*-{key}"))
+
+    def begin(self, spec: RunSpec) -> Path:
+        """Return a new folder for an attempt at a run."""
+        running = self.path / _RUNNING
+        for attempt in range(1, 10_000):
+            path = running / f"{spec.key}.{attempt}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return path
+        raise StoreError(f"{running} is full of attempts at {spec.key}")
+
+    def commit(self, spec: RunSpec, attempt: Path) -> Path:
+        """Rename an attempt into place, whole or not at all, and return where it is.
+
+        An earlier run of the same key gives way only when the new one is on disk.
+        """
+        target = self.path / f"{spec.slug}-{spec.key}"
+        for file in attempt.iterdir():
+            _sync(file)
+        _sync(attempt)
+        old = [path for path in self.path.glob(f"*-{spec.key}") if path.is_dir()]
+        for number, path in enumerate(old):
+            path.rename(self.path / _RUNNING / f"{spec.key}.replaced{number}.{os.getpid()}")
+        attempt.rename(target)
+        _sync(self.path)
+        for number in range(len(old)):
+            gone = self.path / _RUNNING / f"{spec.key}.replaced{number}.{os.getpid()}"
+            shutil.rmtree(gone, ignore_errors=True)
+        return target
+
+    def discard(self, attempt: Path) -> None:
+        """Delete an attempt that came to nothing."""
+        shutil.rmtree(attempt, ignore_errors=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file of a committed run.
+
+    Raises:
+        StoreError: It is missing or torn.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return value
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to disk; where the platform cannot flush folders, nothing is lost."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

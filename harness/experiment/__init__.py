@@ -1,0 +1,1 @@
+"""What to run: the experiment file, the design and the runs it expands to. No torch."""

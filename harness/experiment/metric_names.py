@@ -1,0 +1,26 @@
+"""Names of the summary metrics, and which way is better.
+
+Pure names: what a metric computes is in `harness.training.metrics`, which a plan does not import.
+"""
+
+METRICS: dict[str, bool] = {
+    "accuracy": True,
+    "balanced_accuracy": True,
+    "macro_f1": True,
+    "worst_class_recall": True,
+    "g_mean": True,
+    "mcc": True,
+    "macro_auc": True,
+    "ece": False,
+    "nll": False,
+    "recall_many": True,
+    "recall_medium": True,
+    "recall_few": True,
+}
+"""Summary metric -> whether higher is better."""
+
+QUICK = ("accuracy", "balanced_accuracy", "macro_f1", "worst_class_recall", "nll")
+"""The metrics that are computed at every validation during training."""
+
+COUNTS = ("n", "absent_classes")
+"""What stands beside the metrics in a summary and is none: samples, and classes without one."""

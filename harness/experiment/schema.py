@@ -1,0 +1,294 @@
+"""The experiment file: strict keys, resolved names, nothing run.
+
+`load` returns an `Experiment` whose datasets, strategies and models are validated objects.
+"""
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.datasets.base import Dataset
+from harness.errors import ConfigError, did_you_mean, listing
+from harness.experiment.design import (
+    NONE,
+    NOTHING,
+    Design,
+    Level,
+    Recipe,
+    problems_of,
+    recipes_of,
+)
+from harness.experiment.keys import REQUIRED, File, KeepWeights, Tracking
+from harness.experiment.metric_names import METRICS
+from harness.experiment.model_names import OWN, SIZED, check_model_name
+from harness.experiment.spec import Model, Training
+from harness.experiment.tree import Place, Tree
+from harness.experiment.validate import Problems
+from harness.registry import datasets, load_plugins, strategies
+from harness.strategies.base import Strategy
+
+__all__ = ["Experiment", "KeepWeights", "Tracking", "load", "resolve"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment file with every name resolved.
+
+    Attributes:
+        name: Name of the experiment, also in MLflow.
+        source: The file it came from, for messages.
+        description: What it is for.
+        datasets: What to train on.
+        base: Strategies in every recipe.
+        factors: Levels by factor.
+        design: How the factors are crossed.
+        recipes: Every recipe, do-nothing first.
+        references: Names of the recipes to run on the balanced reference, or empty.
+        models: What to train.
+        seeds: One run of everything for each.
+        folds: Number of folds, or None.
+        training: Budget and optimiser.
+        metric: The primary metric.
+        keep_weights: Which runs' weights stay.
+        weights_gb: Disk cap of the weights that stay, in GB.
+        tracking: The mirror.
+        plugins: Modules and files to import.
+    """
+
+    name: str
+    source: str
+    description: str
+    datasets: tuple[Dataset, ...]
+    base: tuple[Strategy, ...]
+    factors: Mapping[str, tuple[Level, ...]]
+    design: Design
+    recipes: tuple[Recipe, ...]
+    references: tuple[str, ...]
+    models: tuple[Model, ...]
+    seeds: tuple[int, ...]
+    folds: int | None
+    training: Training
+    metric: str
+    keep_weights: KeepWeights
+    weights_gb: float
+    tracking: Tracking
+    plugins: tuple[str, ...]
+
+
+def load(
+    path: str | Path | Mapping[str, Any],
+    edits: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+) -> Experiment:
+    """Read and resolve an experiment.
+
+    Args:
+        path: A file, or the same keys as a mapping.
+        edits: Assignments ``a.b=value`` made before validation.
+        plugins: Modules and files to import besides those the file names.
+
+    Raises:
+        ConfigError: Something in it is wrong; every problem is named with its place.
+    """
+    if isinstance(path, Mapping):
+        tree = Tree("experiment", "{}")
+        tree.values.update(copy.deepcopy(dict(path)))  # which edits would change
+    else:
+        tree = Tree.read(Path(path))
+    for edit in edits:
+        tree.set(edit)
+    return resolve(tree, plugins)
+
+
+def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
+    """Return the experiment that a tree describes.
+
+    Raises:
+        ConfigError: As in `load`.
+    """
+    problems = Problems(tree)
+    file = _read(problems, tree)
+    _import(problems, file.plugins, plugins)
+    sources = [
+        problems.named(datasets, item, ("datasets", i)) for i, item in enumerate(file.datasets)
+    ]
+    models = [_model(problems, item, ("models", i)) for i, item in enumerate(file.models)]
+    training = problems.build(Training, file.training, ("training",), "training")
+    tracking = problems.build(Tracking, file.tracking, ("tracking",), "tracking")
+    base = _strategies(problems, file.base, ("base",))
+    factors, recipes = _recipes(problems, file)
+    _check_rest(problems, file, sources, models)
+    references = _references(problems, file, recipes)
+    problems.raise_if_any()
+    assert training is not None
+    assert tracking is not None
+    return Experiment(
+        name=file.name,
+        source=tree.name,
+        description=file.description,
+        datasets=tuple(sources),
+        base=base,
+        factors=factors,
+        design=file.design,
+        recipes=recipes,
+        references=references,
+        models=tuple(model for model in models if model is not None),
+        seeds=tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds),
+        folds=file.folds,
+        training=training,
+        metric=file.metric,
+        keep_weights=file.keep_weights,
+        weights_gb=file.weights_gb,
+        tracking=tracking,
+        plugins=(*file.plugins, *plugins),
+    )
+
+
+def _read(problems: Problems, tree: Tree) -> File:
+    """Return the keys that are sound, after noting what is wrong with the others."""
+    sound = {
+        key: value
+        for key, value in tree.values.items()
+        if problems.build(File, {key: value}, (), "an experiment") is not None
+    }
+    for key in REQUIRED:
+        if key not in tree.values:
+            problems.add((key,), "an experiment needs it")
+    return File.model_validate(sound)
+
+
+def _import(problems: Problems, named: Sequence[str], given: Sequence[str]) -> None:
+    """Import the plugins; without them, every name of theirs would be reported as unknown."""
+    missing = False
+    for i, plugin in enumerate(named):
+        try:
+            load_plugins([plugin])
+        except ConfigError as error:
+            problems.add(("plugins", i), str(error))
+            missing = True
+    if missing:
+        problems.raise_if_any()
+    load_plugins(given)
+
+
+def _recipes(
+    problems: Problems, file: File
+) -> tuple[dict[str, tuple[Level, ...]], tuple[Recipe, ...]]:
+    """Return the levels of each factor and the recipes, none where something is wrong."""
+    before = len(problems)
+    factors = {factor: _levels(problems, factor, levels) for factor, levels in file.factors.items()}
+    extras = {
+        name: _strategies(problems, items, ("recipes", name))
+        for name, items in file.recipes.items()
+    }
+    if len(problems) > before:
+        return factors, ()
+    for place, problem in problems_of(factors, file.design, file.exclude, extras):
+        problems.add(place, problem)
+    if len(problems) > before:
+        return factors, ()
+    return factors, recipes_of(factors, file.design, file.exclude, extras)
+
+
+def _strategies(problems: Problems, items: list[Any], place: Place) -> tuple[Strategy, ...]:
+    built = [problems.named(strategies, item, (*place, i)) for i, item in enumerate(items)]
+    return tuple(built)
+
+
+def _levels(problems: Problems, factor: str, items: list[Any]) -> tuple[Level, ...]:
+    levels = []
+    for i, item in enumerate(items):
+        place = ("factors", factor, i)
+        if item == NONE or item is None:
+            levels.append(Level(NONE))
+            continue
+        default = factor if factor in strategies else None
+        built = problems.named(strategies, item, place, default)
+        if built is not None:
+            levels.append(Level(built.label(), built))
+    return tuple(_told_apart(problems, levels, ("factors", factor)))
+
+
+def _told_apart(problems: Problems, levels: list[Level], place: Place) -> list[Level]:
+    """Number the levels of one label, such as two explicit lists of transforms."""
+    known: dict[str, list[Level]] = {}
+    for i, level in enumerate(levels):
+        alike = known.setdefault(level.label, [])
+        if any(other.strategy == level.strategy for other in alike):
+            problems.add(place, f"level '{level.label}' stands there twice")
+        alike.append(level)
+        if len(alike) > 1:
+            levels[i] = replace(level, label=f"{level.label}#{len(alike)}")
+    return levels
+
+
+def _model(problems: Problems, item: Any, place: Place) -> Model | None:
+    model = problems.build(Model, {"name": item} if isinstance(item, str) else item, place, "model")
+    if model is None:
+        return None
+    try:
+        check_model_name(model.name)
+    except ConfigError as error:
+        problems.add(place, str(error))
+    if model.freeze == "backbone" and model.weights is None:
+        problems.add(place, "freeze: backbone needs weights; a random backbone would stay random")
+    if model.width is not None and model.name not in SIZED:
+        problems.add((*place, "width"), f"only {listing(SIZED)} have a width to choose")
+    # os.path.isfile answers False where pathlib raises: a name too long
+    file = None if model.weights is None else os.path.expanduser(model.weights)
+    if file is not None and not os.path.isfile(file):
+        if os.path.splitext(file)[1]:
+            problems.add((*place, "weights"), f"no such file: {os.path.abspath(file)}")
+        elif model.name in OWN:
+            problems.add(
+                (*place, "weights"),
+                f"'{model.weights}' is no file, and '{model.name}' has no published weights",
+            )
+    return model
+
+
+def _check_rest(
+    problems: Problems,
+    file: File,
+    sources: Sequence[Dataset | None],
+    models: Sequence[Model | None],
+) -> None:
+    if file.metric not in METRICS:
+        problems.add(
+            ("metric",),
+            f"unknown metric '{file.metric}'{did_you_mean(file.metric, METRICS)} "
+            f"(available: {listing(METRICS)})",
+        )
+    if isinstance(file.seeds, list) and len(set(file.seeds)) != len(file.seeds):
+        problems.add(("seeds",), "a seed stands there twice")
+    if isinstance(file.seeds, list) and not file.seeds:
+        problems.add(("seeds",), "at least one seed is needed")
+    labels = [source.display() for source in sources if source is not None]
+    for i, label in enumerate(labels):
+        if label in labels[:i]:
+            problems.add(
+                ("datasets", i), f"another dataset is shown as '{label}' too; give one a label"
+            )
+    for i, model in enumerate(models):
+        if model is not None and model in models[:i]:
+            problems.add(("models", i), f"'{model.label()}' stands there twice")
+    if file.training.get("select") == "best":
+        for i, source in enumerate(sources):
+            if source is not None and source.val_fraction == 0:
+                problems.add(("datasets", i), "select: best needs val, and val_fraction is 0")
+
+
+def _references(problems: Problems, file: File, recipes: Sequence[Recipe]) -> tuple[str, ...]:
+    if "balanced" not in file.references:
+        return ()
+    known = [recipe.name for recipe in recipes]
+    for i, name in enumerate(file.references["balanced"]):
+        if known and name not in known:
+            problems.add(
+                ("references", "balanced", i),
+                f"no such recipe '{name}'{did_you_mean(name, known)} (recipes: {listing(known)})",
+            )
+    return tuple(dict.fromkeys([NOTHING, *file.references["balanced"]]))

@@ -1,0 +1,1 @@
+"""Data-handling strategies: the contract in `base`, one small file for each built-in."""

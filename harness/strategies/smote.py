@@ -1,0 +1,96 @@
+"""SMOTE: synthetic rows between a row and a neighbour of its class."""
+
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.strategies.base import Facts, Strategy, Synthesis, Tunable, strategy
+
+
+@strategy("smote")
+class Smote(Strategy):
+    """Synthesize rows of small classes between a row and one of its k nearest of the class.
+
+    Chawla et al. 2002, with the draws of imbalanced-learn in its order: per class, ascending,
+    first the (row, neighbour) pairs, then the gaps. Distances are Euclidean in pixel or column
+    space, over training rows only, in float: uint8 would wrap around. Nothing is copied; the
+    result is index triples. A class of n ≤ k rows uses its n − 1 neighbours, a class of one row
+    is duplicated, and both are named in the notes.
+    """
+
+    stage: ClassVar[int] = 10
+
+    k: Annotated[int, Field(ge=1), Tunable(1, 10, integer=True)] = 5
+    """Neighbours to choose from."""
+    target: Annotated[float, Field(gt=0.0, le=1.0), Tunable(0.1, 1.0)] = 1.0
+    """Fill each class up to this fraction of the largest."""
+
+    def expanded_counts(self, class_counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return ``int64[C]``: max(n, ⌊target · largest n⌋)."""
+        # Without the margin 0.29 · 100 is 28.999…
+        floor = int(np.floor(self.target * int(class_counts.max()) + 1e-9))
+        return np.maximum(class_counts, floor)
+
+    def synthesize(
+        self, features: NDArray[Any], labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> Synthesis:
+        """Draw the rows to create, class by class."""
+        counts = np.bincount(labels)
+        present = np.flatnonzero(counts)
+        missing = self.expanded_counts(counts) - counts
+        parts, notes = [], {}
+        for c in present[missing[present] > 0]:
+            rows = np.flatnonzero(labels == c)
+            k = min(self.k, len(rows) - 1)
+            if k < self.k:
+                notes[int(c)] = _note(self.k, len(rows))
+            parts.append(_pairs(features, rows, k, int(missing[c]), rng))
+        base, neighbour, gap = (np.concatenate(part) for part in zip(_NOTHING, *parts, strict=True))
+        return Synthesis(base, neighbour, gap, notes)
+
+    def redundant(self, facts: Facts) -> str | None:
+        """Return a reason where there is no row to create."""
+        if (self.expanded_counts(facts.class_counts) == facts.class_counts).all():
+            return f"every class already has {self.target:g} of the largest, so no row is created"
+        return None
+
+
+_NOTHING = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
+
+def _pairs(
+    features: NDArray[Any],
+    rows: NDArray[np.int64],
+    k: int,
+    wanted: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return base rows, neighbour rows and gaps of one class, each of length `wanted`."""
+    if k == 0:
+        same = np.repeat(rows, wanted)
+        return same, same, np.zeros(wanted, np.float32)
+    nearest = _nearest(features[rows], k)
+    drawn = rng.integers(0, nearest.size, size=wanted)
+    gap = rng.random(wanted).astype(np.float32)
+    return rows[drawn // k], rows[nearest.ravel()[drawn]], gap
+
+
+def _nearest(points: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Return the k nearest others of each point, ``int64[n, k]``."""
+    from sklearn.neighbors import NearestNeighbors
+    from threadpoolctl import threadpool_limits
+
+    dtype = points.dtype if points.dtype == np.float64 else np.float32
+    search = NearestNeighbors(n_neighbors=k).fit(points.astype(dtype, copy=False))
+    # With several threads, which of equally near rows is kept depends on their number.
+    with threadpool_limits(1):
+        nearest: NDArray[np.int64] = search.kneighbors(return_distance=False)
+    return nearest
+
+
+def _note(k: int, rows: int) -> str:
+    if rows == 1:
+        return "1 row and no neighbour: synthetic rows are copies of it"
+    return f"k lowered from {k} to {rows - 1}: {rows} rows"

@@ -1,0 +1,1 @@
+"""Mirrors of the results for people to look at."""

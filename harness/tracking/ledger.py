@@ -1,0 +1,89 @@
+"""`mirrored.jsonl`: what MLflow has of an experiment, one line per change.
+
+It stands beside the results, is only ever appended to, and may be deleted: `sync` then asks
+MLflow. A torn line counts for nothing.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "mirrored.jsonl"
+
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+"""Statuses of a run in MLflow."""
+
+ENDED = (FINISHED, FAILED)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line.
+
+    Attributes:
+        key: The run's key.
+        run_id: Its id in MLflow.
+        status: Its status in MLflow.
+        place: Which MLflow experiment: fingerprint of the address, then id and time of creation,
+            so that a database made anew is another place.
+        result: Digest of the committed result, or empty.
+    """
+
+    key: str
+    run_id: str
+    status: str
+    place: str
+    result: str = ""
+
+
+class Ledger:
+    """The lines of one experiment.
+
+    Args:
+        folder: The experiment's folder in the results.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+
+    def last(self, place: str) -> dict[str, Entry]:
+        """Return the last line of each key at `place`."""
+        return {entry.key: entry for entry in self._entries() if entry.place == place}
+
+    def ended(self, place: str) -> dict[str, Entry]:
+        """Return the last line of each key at `place` that speaks of a committed run."""
+        ended = (entry for entry in self._entries() if entry.status in ENDED)
+        return {entry.key: entry for entry in ended if entry.place == place}
+
+    def place(self, fingerprint: str) -> str | None:
+        """Return the place last written to at an address, or None."""
+        places = [e.place for e in self._entries() if e.place.startswith(f"{fingerprint}/")]
+        return places[-1] if places else None
+
+    def add(self, entry: Entry) -> None:
+        """Append a line, after ending one that was torn.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        line = json.dumps(asdict(entry)) + "\n"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "a+b") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":
+                    line = "\n" + line
+            file.write(line.encode())
+
+    def _entries(self) -> Iterator[Entry]:
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        for line in lines:
+            try:
+                entry = Entry(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+            yield entry

@@ -1,0 +1,233 @@
+"""Mirrors the results to MLflow, beside the runs and never in their way.
+
+Files are the truth. The driver hands every event to one thread and goes on; whatever cannot be
+written is said once and found missing by the next command or by `sync`. An attempt from scratch is
+a new MLflow run; the run of an earlier attempt is tagged ``superseded`` and taken out of
+view (among MLflow's deleted runs, which can be restored).
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.errors import TrackingError
+from harness.execution.runner import Progressed
+from harness.execution.store import Store
+from harness.experiment.schema import Experiment
+from harness.experiment.spec import RunSpec
+from harness.tracking.address import Address, resolve
+from harness.tracking.ledger import RUNNING, Ledger
+from harness.tracking.mlflow import Connection, UnreachableError
+from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
+
+Warn = Callable[[str], None]
+
+PAUSE_SECONDS = 30.0
+"""After a failure MLflow is left alone for so long: a dead server costs a timeout each time."""
+
+CLOSE_SECONDS = 300.0
+"""Longest wait at the end for what is still to be written."""
+
+INTERRUPTED_SECONDS = 15.0
+"""Longest wait after Ctrl-C or another exception."""
+
+_LOG = logging.getLogger(__name__)
+
+
+class _PausedError(Exception):
+    """MLflow failed a moment ago; nothing is tried now."""
+
+
+class Mirror:
+    """Hears of every run (`harness.execution.runner.Listener`) and writes it to MLflow.
+
+    A context manager: leaving it writes what is missing, and after an exception only what waits.
+
+    Args:
+        address: The tracking store.
+        store: The results of the experiment.
+        source: How a command names the experiment's file.
+        per_class: Most classes with metric keys of their own.
+        warn: Is told, once, that MLflow cannot be written.
+
+    Raises:
+        TrackingError: The user has to do something about it. A server that does not answer now
+            is no such case: it is warned of, and tried again later.
+    """
+
+    def __init__(
+        self, address: Address, store: Store, source: str, per_class: int, warn: Warn
+    ) -> None:
+        self._address = address
+        self._store = store
+        self._source = source
+        self._per_class = per_class
+        self._warn = warn
+        self._warned = False
+        self._retry_at = 0.0
+        self._recorder: Recorder | None = None
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        try:
+            self._recorder = self._connect()
+        except UnreachableError as error:
+            self._failed(error)
+        self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> Recorder:
+        connection = Connection(self._address, self._store.path.name)
+        if not connection.keeps_artifacts:
+            self._warn(
+                "MLflow keeps the artifacts of this experiment where the results folder was "
+                "before; new ones are not copied there. To rebuild all of it here, delete "
+                f"{self._address.results / 'mlflow.db'} and run: harness sync"
+            )
+        return Recorder(connection, self._store, self._source, self._per_class)
+
+    def started(self, spec: RunSpec) -> None:
+        """A run was handed to a slot."""
+        now = _now()
+        self._later(spec, lambda recorder: recorder.started(spec, now))
+
+    def progressed(self, spec: RunSpec, message: Progressed) -> None:
+        """A run went on."""
+        if message.values:
+            now = _now()
+            self._later(spec, lambda recorder: recorder.progressed(spec, message, now))
+
+    def finished(self, spec: RunSpec, status: str, path: Path) -> None:
+        """A run was committed at `path`."""
+        self._later(spec, lambda recorder: recorder.finished(spec, path))
+
+    def abandoned(self, spec: RunSpec) -> None:
+        """A run was interrupted and left nothing behind."""
+        self._later(spec, lambda recorder: recorder.abandoned(spec))
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Write what waits, for at most `timeout` seconds."""
+        self._tasks.put(None)
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._failed(TimeoutError(f"MLflow is not done after {timeout:g} s"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._tasks.put(lambda: self._try(self._catch_up))
+        self.close(CLOSE_SECONDS if kind is None else INTERRUPTED_SECONDS)
+
+    def _catch_up(self, recorder: Recorder) -> None:
+        for message in recorder.sync().unreadable:
+            self._warn(f"not mirrored to MLflow: {message}")
+
+    def _later(self, spec: RunSpec, write: Callable[[Recorder], None]) -> None:
+        self._tasks.put(lambda: self._try(write, spec))
+
+    def _serve(self) -> None:
+        while True:
+            waits = self._recorder is not None and self._recorder.waits
+            try:
+                task = self._tasks.get(timeout=FLUSH_SECONDS if waits else None)
+            except queue.Empty:
+                self._try(lambda recorder: recorder.flush())
+                continue
+            if task is None:
+                return
+            task()
+
+    def _try(self, write: Callable[[Recorder], None], spec: RunSpec | None = None) -> None:
+        """Write; a failure, ours or MLflow's, is said once and leaves the run to `sync`."""
+        try:
+            if time.monotonic() < self._retry_at:
+                raise _PausedError
+            if self._recorder is None:
+                self._recorder = self._connect()
+            write(self._recorder)
+        except Exception as error:
+            if spec is not None and self._recorder is not None:
+                self._recorder.forget(spec)
+            if not isinstance(error, _PausedError):
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, TrackingError | OSError):
+            self._retry_at = time.monotonic() + PAUSE_SECONDS
+        if not self._warned:
+            self._warned = True
+            reason = self._address.masked(str(error) or type(error).__name__)
+            self._warn(
+                f"{reason}; runs go on and are kept, and what MLflow misses is mirrored by the "
+                "next command or by: harness sync"
+            )
+
+
+def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warning) -> Mirror:
+    """Connect to MLflow, making database and experiment if need be.
+
+    Called by the one driver that holds the lock of `results`, before anything else starts.
+
+    Args:
+        results: The results folder.
+        experiment: What is to be mirrored.
+        warn: Is told, once, that MLflow cannot be written.
+
+    Raises:
+        TrackingError: As `Mirror`.
+    """
+    tracking = experiment.tracking
+    store = Store(results, experiment.name)
+    address = resolve(results, tracking.uri)
+    return Mirror(address, store, _source(experiment), tracking.per_class, warn)
+
+
+def _source(experiment: Experiment) -> str:
+    """Return how a command names the file; a folder of this machine is nobody's business."""
+    path = Path(experiment.source)
+    return path.name if path.is_absolute() else path.as_posix()
+
+
+def sync(results: Path, experiment: Experiment) -> Synced:
+    """Mirror every committed run that MLflow has not seen, while no driver runs.
+
+    Raises:
+        TrackingError: MLflow cannot be written.
+        StoreError: Another driver holds the results folder.
+    """
+    store = Store(results, experiment.name)
+    address = resolve(results, experiment.tracking.uri)
+    with store.locked():
+        connection = Connection(address, experiment.name)
+        recorder = Recorder(connection, store, _source(experiment), experiment.tracking.per_class)
+        return recorder.sync()
+
+
+def is_behind(results: Path, experiment: Experiment) -> bool:
+    """Whether MLflow misses a committed run, by our own files: the library is not imported.
+
+    Raises:
+        TrackingError: The tracking URI is a folder.
+    """
+    store = Store(results, experiment.name)
+    address = resolve(results, experiment.tracking.uri)
+    ledger = Ledger(store.path)
+    place = ledger.place(address.fingerprint)
+    if place is None or (address.own and not (address.results / "mlflow.db").is_file()):
+        return bool(store.runs())
+    left = any(entry.status == RUNNING for entry in ledger.last(place).values())
+    return left or bool(missing_of(store, ledger.ended(place)))
+
+
+def _now() -> int:
+    return round(time.time() * 1000)

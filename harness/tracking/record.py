@@ -1,0 +1,210 @@
+"""What MLflow is told of a committed run, as plain values read from its folder."""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.errors import StoreError
+from harness.execution.store import read_json
+from harness.experiment.metric_names import METRICS
+from harness.tracking.keys import class_keys
+
+ARTIFACTS = (
+    "per_class.csv",
+    "confusion.csv",
+    "history.csv",
+    "spec.json",
+    "result.json",
+    "error.json",
+    "env.json",
+    "log.txt",
+)
+"""Files of a run that are kept as artifacts, where they exist; never weights or predictions."""
+
+PER_CLASS = ("precision", "recall", "f1")
+
+FEW = 20
+"""Training samples below which a class is few-shot."""
+
+COSTS = ("seconds", "images_per_second", "peak_memory_mb")
+
+
+class Point(NamedTuple):
+    """One value of one metric, at a step and a time in ms since the epoch."""
+
+    key: str
+    value: float
+    step: int
+    time: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a committed run left on disk.
+
+    Attributes:
+        status: ``done``, ``diverged``, ``stopped`` or ``failed``.
+        reason: Why it failed, or empty.
+        digest: Twelve digits of the committed result: another attempt has others.
+        ended: When it ended, in ms since the epoch.
+        result: ``result.json``, or empty.
+        history: Rows of ``history.csv``.
+        per_class: Rows of ``per_class.csv`` for test.
+    """
+
+    status: str
+    reason: str
+    digest: str
+    ended: int
+    result: Mapping[str, Any]
+    history: list[dict[str, str]]
+    per_class: list[dict[str, str]]
+
+    @property
+    def began(self) -> int:
+        """When it began, in ms since the epoch, by its cost."""
+        seconds = (self.result.get("cost") or {}).get("seconds") or 0.0
+        return self.ended - round(1000 * float(seconds))
+
+
+def digest(path: Path) -> str:
+    """Return twelve digits of what a committed run came to.
+
+    Raises:
+        StoreError: It has neither a result nor an error.
+    """
+    return hashlib.sha256(_outcome(path).read_bytes()).hexdigest()[:12]
+
+
+def _outcome(path: Path) -> Path:
+    for name in ("result.json", "error.json"):
+        if (path / name).is_file():
+            return path / name
+    raise StoreError(f"{path} has neither result.json nor error.json")
+
+
+def read(path: Path) -> Found:
+    """Read a committed run.
+
+    Raises:
+        StoreError: A file is missing or torn.
+    """
+    outcome = _outcome(path)
+    found = read_json(outcome)
+    failed = outcome.name == "error.json"
+    return Found(
+        status="failed" if failed else str(found.get("status", "failed")),
+        reason=str(found.get("message", "")).strip() if failed else "",
+        digest=digest(path),
+        ended=round(outcome.stat().st_mtime * 1000),
+        result={} if failed else found,
+        history=_rows(path / "history.csv"),
+        per_class=[row for row in _rows(path / "per_class.csv") if row["split"] == "test"],
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def profile(result: Mapping[str, Any]) -> str | None:
+    """Return what MLflow shows of the training set, as JSON, or None where it is not known."""
+    counts = result.get("train_counts")
+    if not counts:
+        return None
+    return json.dumps({"num_rows": sum(counts), "classes": len(counts), "per_class": counts[:1000]})
+
+
+def live(values: Mapping[str, float | None], step: int, time: int) -> list[Point]:
+    """Return the points of one evaluation during training; what is not finite is left out."""
+    return [
+        Point(key, value, step, time)
+        for key, value in values.items()
+        if key in ("train/loss", "lr") or key.startswith("val/")
+        if value is not None and math.isfinite(value)
+    ]
+
+
+def diverged(found: Found) -> bool:
+    """Whether the run, or any value that it left, is not finite."""
+    cells = [cell for row in found.history for cell in row.values() if cell]
+    return found.status == "diverged" or not all(math.isfinite(float(cell)) for cell in cells)
+
+
+def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
+    """Return the points of a committed run that are not in MLflow yet.
+
+    The summaries stand at the last step and take the place of what was measured there during
+    training: with ``select: best`` they belong to the chosen weights, not to the last.
+
+    Args:
+        found: The run.
+        limit: Most classes with keys of their own.
+        began: When it began, in ms since the epoch.
+        after: Last step of which MLflow has the history.
+    """
+    metrics: Mapping[str, Mapping[str, float | None]] = found.result.get("metrics") or {}
+    summaries = {
+        f"{split}/{name}": value
+        for split in ("test", "val")
+        for name, value in metrics.get(split, {}).items()
+        if name in METRICS
+    }
+    steps = int(found.result.get("steps") or 0)
+    last = int(found.history[-1]["step"]) if found.history else steps
+    ended = max(found.ended, began)
+    span = (ended - began) / max(steps, last, 1)
+    made: list[Point] = []
+    for row in found.history:
+        step = int(row["step"])
+        values = {key: float(cell) for key, cell in row.items() if cell and key != "step"}
+        if step == last:
+            values = {key: value for key, value in values.items() if key not in summaries}
+        if step > after:
+            made += live(values, step, began + round(span * step))
+    finals = {**summaries, **_classes(found, limit), **_costs(found)}
+    return made + [
+        Point(key, float(value), last, ended)
+        for key, value in finals.items()
+        if value is not None and math.isfinite(value)
+    ]
+
+
+def _costs(found: Found) -> dict[str, float | None]:
+    cost: Mapping[str, float | None] = found.result.get("cost") or {}
+    return {f"cost/{name}": cost.get(name) for name in COSTS}
+
+
+def _classes(found: Found, limit: int) -> dict[str, float | None]:
+    rows = found.per_class
+    keys = class_keys([row["name"] for row in rows]) if limit else []
+    return {
+        f"test_{column}/{keys[index]}": float(rows[index][column]) if rows[index][column] else None
+        for index in chosen_classes(rows, limit)
+        for column in PER_CLASS
+    }
+
+
+def chosen_classes(rows: list[dict[str, str]], limit: int) -> list[int]:
+    """Return which classes get keys of their own: MLflow draws about a hundred charts.
+
+    All where they fit. Beyond that the rarest few-shot classes, the same for every recipe, and in
+    at least a quarter of the room the classes of worst recall.
+    """
+    if len(rows) <= limit:
+        return list(range(len(rows)))
+    count = [int(row["train_count"]) for row in rows]
+    recall = [float(row["recall"]) if row["recall"] else math.inf for row in rows]
+    few = sorted((i for i in range(len(rows)) if count[i] < FEW), key=lambda i: (count[i], i))
+    chosen = few[: limit - limit // 4]
+    rest = sorted(set(range(len(rows))) - set(chosen), key=lambda i: (recall[i], count[i], i))
+    return sorted(chosen + rest[: limit - len(chosen)])

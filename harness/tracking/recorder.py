@@ -1,0 +1,284 @@
+"""Writes runs of one experiment to MLflow: live ones as they go on, committed ones as a whole.
+
+Not thread-safe: `mirror` gives it a thread of its own. A run that cannot be written is left to a
+later `sync`, which finds it missing.
+"""
+
+import hashlib
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from harness.errors import HarnessError, TrackingError
+from harness.execution.runner import Progressed
+from harness.execution.store import Store, Stored, read_json
+from harness.experiment.spec import RunSpec
+from harness.tracking import describe, record
+from harness.tracking.address import Address
+from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
+from harness.tracking.mlflow import Connection, Tracked, UnreachableError
+from harness.tracking.record import Point
+
+FLUSH_SECONDS = 2.0
+"""Shortest time between two requests with live points of one run."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a `sync` came to.
+
+    Attributes:
+        mirrored: Runs that MLflow had not seen.
+        known: Runs that it had, although nothing here said so.
+        closed: Runs that a killed driver had left RUNNING.
+        unreadable: Messages of committed runs that cannot be read.
+    """
+
+    mirrored: int = 0
+    known: int = 0
+    closed: int = 0
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass
+class _Live:
+    """A run that is RUNNING in MLflow: what it was sent, and what waits to be."""
+
+    spec: RunSpec
+    run_id: str
+    began: int
+    flushed: float
+    points: list[Point] = field(default_factory=list)
+    sent: int = 0
+    steps: int | None = None
+    described: bool = False
+
+
+class Recorder:
+    """Writes the runs of one experiment.
+
+    Args:
+        connection: MLflow.
+        store: The results of the experiment.
+        source: How a command names the experiment's file.
+        per_class: Most classes with metric keys of their own.
+    """
+
+    def __init__(self, connection: Connection, store: Store, source: str, per_class: int) -> None:
+        self._mlflow = connection
+        self._store = store
+        self._source = source
+        self._per_class = per_class
+        self._ledger = Ledger(store.path)
+        self._ended = self._ledger.ended(connection.place)
+        self._told = {entry.run_id for entry in self._ledger.last(connection.place).values()}
+        self._live: dict[str, _Live] = {}
+        self._commit = _git_commit()
+        self._owner = owner(connection.address)
+
+    def started(self, spec: RunSpec, now: int) -> None:
+        """Create the run."""
+        self._live[spec.key] = self._create(spec, spec.key, now, commit=self._commit)
+
+    def progressed(self, spec: RunSpec, message: Progressed, now: int) -> None:
+        """Keep the points of an evaluation; those of the last step come with the result."""
+        run = self._live.get(spec.key)
+        if run is None or message.step >= message.steps:
+            return
+        run.steps = message.steps
+        run.points += record.live(message.values, message.step, now)
+        if time.monotonic() - run.flushed >= FLUSH_SECONDS:
+            self._flush(run)
+
+    @property
+    def waits(self) -> bool:
+        """Whether points of a live run wait to be written."""
+        return any(run.points for run in self._live.values())
+
+    def flush(self) -> None:
+        """Write the points that wait."""
+        for run in self._live.values():
+            if run.points:
+                self._flush(run)
+
+    def _flush(self, run: _Live) -> None:
+        params = None if run.described else describe.params(run.spec, run.steps)
+        self._mlflow.log(run.run_id, run.points, params)
+        run.sent = max([run.sent, *(point.step for point in run.points)])
+        run.points, run.described, run.flushed = [], True, time.monotonic()
+
+    def finished(self, spec: RunSpec, path: Path) -> None:
+        """Write what a committed run came to; all of it where its beginning was missed."""
+        run = self._live.pop(spec.key, None)
+        self._write(spec, spec.key, path, run)
+
+    def abandoned(self, spec: RunSpec) -> None:
+        """Close an interrupted run."""
+        run = self._live.pop(spec.key, None)
+        if run is not None:
+            self._mlflow.end(run.run_id, KILLED)
+            self._note(Entry(spec.key, run.run_id, KILLED, self._mlflow.place))
+
+    def forget(self, spec: RunSpec) -> None:
+        """Leave a run to a later `sync`."""
+        self._live.pop(spec.key, None)
+
+    def _create(self, spec: RunSpec, key: str, began: int, commit: str | None) -> _Live:
+        tags = {
+            **describe.tags(spec, key),
+            "harness.status": "running",
+            "harness.store": self._owner,
+            "mlflow.note.content": describe.note(spec, key, self._source, "running"),
+            **({"mlflow.source.git.commit": commit} if commit else {}),
+        }
+        run_id = self._mlflow.create(describe.run_name(spec), tags, began)
+        self._note(Entry(key, run_id, RUNNING, self._mlflow.place))
+        return _Live(spec, run_id, began, time.monotonic())
+
+    def _write(self, spec: RunSpec, key: str, path: Path, run: _Live | None = None) -> None:
+        found = record.read(path)
+        previous = self._ended.get(key)
+        began, sent = (run.began, run.sent) if run else (found.began, 0)
+        points = record.points(found, self._per_class, began, sent)
+        if run is None:
+            run = self._create(spec, key, began, commit=None)
+        steps = found.result.get("steps", run.steps)
+        params = None if run.described else describe.params(spec, steps)
+        self._mlflow.log(run.run_id, points, params, self._final_tags(spec, key, found))
+        self._mlflow.dataset(
+            run.run_id,
+            spec.dataset_label,
+            describe.dataset_digest(spec),
+            record.profile(found.result),
+        )
+        files = [path / name for name in record.ARTIFACTS]
+        self._mlflow.artifacts(run.run_id, [file for file in files if file.is_file()])
+        status = FAILED if found.status in ("failed", "diverged") else FINISHED
+        self._mlflow.end(run.run_id, status, max(found.ended, began))
+        if previous is not None:  # before the note: what fails here is done by the next sync
+            self._supersede(previous.run_id)
+        self._note(Entry(key, run.run_id, status, self._mlflow.place, found.digest))
+
+    def _final_tags(self, spec: RunSpec, key: str, found: record.Found) -> dict[str, str]:
+        reason = found.reason.split("\n")[0][: describe.VALUE_LENGTH]
+        note = describe.note(spec, key, self._source, found.status, reason)
+        of = found.result.get("device", {})
+        return {
+            "harness.status": found.status,
+            "harness.result": found.digest,
+            **({"harness.device": of["name"], "harness.precision": of["precision"]} if of else {}),
+            "mlflow.note.content": note,
+            **({"harness.error": reason} if reason else {}),
+            **({"diverged": "1"} if record.diverged(found) else {}),
+        }
+
+    def _supersede(self, run_id: str) -> None:
+        """Mark the run of an earlier attempt and take it out of view, so that no mean counts it.
+
+        Where somebody deleted it, there is none to mark.
+
+        Raises:
+            UnreachableError: MLflow does not answer.
+        """
+        try:
+            self._mlflow.log(run_id, tags={"superseded": "1"})
+            self._mlflow.remove(run_id)
+        except UnreachableError:
+            raise
+        except TrackingError:
+            pass
+
+    def _note(self, entry: Entry) -> None:
+        self._ledger.add(entry)
+        if entry.status in ENDED:
+            self._ended[entry.key] = entry
+
+    def sync(self) -> Synced:
+        """Write every committed run that MLflow has not seen, and close what was left RUNNING.
+
+        Raises:
+            TrackingError: MLflow cannot be written.
+        """
+        closed = self._close_left()
+        missing = missing_of(self._store, self._ended)
+        if not missing:
+            return Synced(closed=closed)
+        there = [run for run in self._mlflow.runs() if run.key and run.status in ENDED]
+        known = {(run.key, run.result): run for run in there}
+        unreadable: list[str] = []
+        adopted = 0
+        for stored, digest in missing:
+            old = known.get((stored.key, digest))
+            if old is not None:
+                adopted += 1
+                self._supersede_others(stored.key, there, old.run_id)
+                self._note(Entry(stored.key, old.run_id, old.status, self._mlflow.place, digest))
+                continue
+            try:
+                spec = RunSpec.from_json(read_json(stored.path / "spec.json"))
+                self._write(spec, stored.key, stored.path)
+            except TrackingError:
+                raise
+            except (HarnessError, ValueError, KeyError, TypeError) as error:
+                unreadable.append(f"{stored.path.name}: {error}")
+                continue
+            self._supersede_others(stored.key, there)
+        made = len(missing) - adopted - len(unreadable)
+        return Synced(made, adopted, closed, tuple(unreadable))
+
+    def _supersede_others(self, key: str, there: Sequence[Tracked], kept: str = "") -> None:
+        """Take earlier runs of `key` out of view: those of `there` from this results folder."""
+        for run in there:
+            if run.key == key and run.run_id != kept and self._is_mine(run):
+                self._supersede(run.run_id)
+
+    def _close_left(self) -> int:
+        """Close runs of this results folder that no driver owns any more."""
+        live = {run.run_id for run in self._live.values()}
+        left = [
+            run
+            for run in self._mlflow.runs("attributes.status = 'RUNNING'")
+            if run.key and run.run_id not in live and self._is_mine(run)
+        ]
+        for run in left:
+            self._mlflow.end(run.run_id, KILLED)
+            self._note(Entry(run.key, run.run_id, KILLED, self._mlflow.place))
+        # what our own file still calls RUNNING was deleted or ended by somebody else
+        for entry in self._ledger.last(self._mlflow.place).values():
+            if entry.status == RUNNING and entry.run_id not in live:
+                self._note(replace(entry, status=KILLED))
+        return len(left)
+
+    def _is_mine(self, run: Tracked) -> bool:
+        """Whether a run came from this results folder; a server is shared with others."""
+        return self._mlflow.address.own or run.store == self._owner or run.run_id in self._told
+
+
+def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, str]]:
+    """Return committed runs that `ended` does not have as they are, each with its digest."""
+    committed = [(stored, record.digest(stored.path)) for stored in store.runs().values()]
+    return [
+        (stored, digest)
+        for stored, digest in sorted(committed, key=lambda pair: pair[0].path.stat().st_mtime_ns)
+        if stored.key not in ended or ended[stored.key].result != digest
+    ]
+
+
+def owner(address: Address) -> str:
+    """Return twelve digits that tell results folders apart, without naming one."""
+    text = f"{platform.node()}:{address.results}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the current folder, or None where there is none."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,162 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from harness.cli import main
+
+
+@pytest.fixture
+def inspect(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as end:
+            main(["inspect", *arguments])
+        told = capsys.readouterr()
+        return end.value.code, told.out, told.err
+
+    return run
+
+
+def images(root, counts, rng=None, size=(10, 12)):
+    rng = rng or np.random.default_rng(0)
+    for name, count in counts.items():
+        (root / name).mkdir(parents=True)
+        for k in range(count):
+            image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / name / f"{k:03}.png"), image)
+    return root
+
+
+def test_a_named_dataset_with_fields(inspect):
+    code, out, _ = inspect("shapes", "--set", "classes=3", "--set", "imbalance_factor=10")
+    assert code == 0
+    assert "3 classes; 181 train, 45 val, 120 test; imbalance factor 9.846 in train" in out
+    row = next(line for line in out.splitlines() if line.startswith("yellow circle"))
+    assert row.split()[2:6] == ["128", "32", "40", "70.7"]
+    assert "many" in row
+    assert row.count("█") == 30
+    last = next(line for line in out.splitlines() if line.startswith("yellow triangle"))
+    assert "few" in last
+    assert last.count("█") == 3
+    assert "image of 32 × 32 × 3" in out
+
+
+def test_json_tells_the_same_in_plain_values(inspect):
+    code, out, _ = inspect("digits", "--set", "imbalance_factor=20", "--json")
+    (found,) = json.loads(out)["datasets"]
+    assert code == 0
+    assert found["dataset"] == "digits-lt20"
+    assert found["shape"] == [8, 8, 1]
+    assert found["imbalance_factor"] == 20.0
+    assert found["samples"]["train"] == sum(entry["train"] for entry in found["classes"])
+    assert sum(entry["share"] for entry in found["classes"]) == pytest.approx(1)
+    assert {entry["group"] for entry in found["classes"]} == {"medium", "few"}
+    assert len(found["content"]) == 64
+
+
+def test_every_dataset_of_an_experiment_is_shown(inspect, tmp_path):
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "name: two\ndatasets: [{name: shapes, classes: 2}, {name: digits}]\nseeds: [7]\n"
+        "factors: {smote: [none, smote]}\n"
+    )
+    code, out, _ = inspect(str(file), "--json")
+    assert code == 0
+    assert [entry["dataset"] for entry in json.loads(out)["datasets"]] == ["shapes", "digits"]
+    code, out, _ = inspect(str(file), "--set", "datasets.0.classes=4", "--json")
+    assert len(json.loads(out)["datasets"][0]["classes"]) == 4
+    code, out, _ = inspect("quickstart", "--json")
+    assert json.loads(out)["datasets"][0]["config"]["name"] == "digits"
+
+
+def test_with_folds_the_first_fold_is_shown(inspect, tmp_path):
+    file = tmp_path / "folds.yaml"
+    file.write_text("name: f\ndatasets: [{name: shapes, classes: 2, per_class: 50}]\nfolds: 10\n")
+    _, out, _ = inspect(str(file), "--json")
+    assert json.loads(out)["datasets"][0]["samples"]["test"] == 10
+
+
+def test_a_path_is_read_as_new_would_read_it(inspect, tmp_path):
+    root = images(tmp_path / "pets", {"cat": 30, "dog": 12})
+    code, out, _ = inspect(str(root))
+    assert code == 0
+    assert out.startswith("pets\n")
+    assert "image of 10 × 10 × 3, uint8; files: all 10 × 12 pixels (height × width)" in out
+    code, out, _ = inspect(str(root), "--set", "image_size=16", "--json")
+    (found,) = json.loads(out)["datasets"]
+    assert found["shape"] == [16, 16, 3]
+    assert found["dtype"] == "uint8"
+
+
+def test_a_table_at_a_path_takes_its_label_from_set(inspect, tmp_path):
+    rows = "\n".join(f"{k},{'ab'[k % 2]},{'cd'[k % 3 == 0]}" for k in range(40))
+    (tmp_path / "t.csv").write_text(f"x,colour,size\n{rows}\n")
+    code, _, err = inspect(str(tmp_path / "t.csv"))
+    assert code == 2
+    assert "which column is the label?" in err
+    assert "colour (2 values), size (2 values)" in err
+    code, out, _ = inspect(str(tmp_path / "t.csv"), "--set", "label_column=size", "--json")
+    assert code == 0
+    assert [entry["name"] for entry in json.loads(out)["datasets"][0]["classes"]] == ["c", "d"]
+
+
+def test_t15_the_same_image_twice_is_named_also_under_two_labels(inspect, tmp_path):
+    root = images(tmp_path / "set", {"cat": 12, "dog": 12})
+    (root / "cat" / "copy.png").write_bytes((root / "cat" / "000.png").read_bytes())
+    (root / "dog" / "torn.png").write_bytes((root / "cat" / "001.png").read_bytes())
+    _, out, _ = inspect(str(root))
+    assert "warning: 2 images are there more than once" in out
+    assert "cat/000.png = cat/copy.png" in out
+    assert "1 image is there under different labels: cat/001.png = dog/torn.png" in out
+
+
+def test_many_classes_are_cut_in_the_middle_but_not_in_json(inspect):
+    arguments = ("shapes", "--set", "classes=50", "--set", "per_class=10", "--set", "size=8")
+    _, out, _ = inspect(*arguments)
+    assert "10 classes in the middle are not shown" in out
+    assert sum("█" in line for line in out.splitlines()) == 40
+    _, out, _ = inspect(*arguments, "--json")
+    assert len(json.loads(out)["datasets"][0]["classes"]) == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digit"], "did you mean 'digits'?"),
+        (["digits", "--set", "imbalance_facto=3"], "did you mean 'imbalance_factor'?"),
+        (["digits", "--set", "imbalance_factor=0.5"], "greater than or equal to 1"),
+        (["quickstrat"], "did you mean 'quickstart'?"),
+        (["nothing.yaml"], "no such experiment file"),
+        (["image_folder"], "'image_folder' needs it"),
+    ],
+)
+def test_t26_bad_input_ends_with_two_and_the_nearest_name(inspect, arguments, message):
+    code, _, err = inspect(*arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_inspecting_imports_no_torch(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys\nfrom harness.cli import main\n"
+        "try: main(['inspect', 'digits'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('torch', 'albumentations', 'mlflow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_spellings_that_are_made_one_are_named(inspect, tmp_path):
+    path = tmp_path / "t.csv"
+    lines = [f"{i},{('Cat', 'cat', 'DOG')[i % 3]}" for i in range(60)]
+    path.write_text("\n".join(["x,y", *lines]))
+    _, out, err = inspect(str(path), "--set", "label_column=y")
+    assert "2 classes" in out
+    assert "table of 1 column" in out
+    assert "1 columns" not in out
+    assert "'Cat' = 'cat'; made one class" in err

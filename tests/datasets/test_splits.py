@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.datasets.splits import stratified_folds, stratified_split
+from harness.streams import stream
+
+counts_of_classes = st.lists(st.integers(1, 40), min_size=1, max_size=8)
+fractions = st.floats(0.01, 0.99)
+seeds = st.integers(0, 2**32)
+
+
+def labels_of(counts: list[int], seed: int) -> np.ndarray:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return np.random.default_rng(seed).permutation(labels)
+
+
+@given(counts_of_classes, fractions, seeds, st.integers(0, 5))
+def test_t02_split_holds_out_the_share_of_each_class_and_leaves_it_a_row(
+    counts, fraction, seed, minimum
+):
+    labels = labels_of(counts, seed)
+    held = stratified_split(labels, fraction, stream(seed, "x"), minimum=minimum)
+    out = np.bincount(labels[held], minlength=len(counts))
+    for n, m in zip(counts, out, strict=True):
+        assert n - m >= 1
+        if m < n - 1:
+            assert m >= minimum
+        if m > minimum:
+            assert abs(m - fraction * n) <= 1
+
+
+@given(counts_of_classes, fractions, seeds)
+def test_split_depends_on_the_generator_only(counts, fraction, seed):
+    labels = labels_of(counts, 0)
+    once, again = (stratified_split(labels, fraction, stream(seed, "x")) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+
+
+def test_split_differs_between_seeds_and_is_random_within_a_class():
+    labels = np.repeat([0, 1], 50)
+    held = np.stack([stratified_split(labels, 0.3, stream(s, "x")) for s in range(200)])
+    assert len({row.tobytes() for row in held}) == 200
+    # every row is held out about as often as any other
+    often = held.mean(axis=0)
+    assert 0.15 < often.min() < often.max() < 0.45
+
+
+def test_a_class_of_one_or_two_rows():
+    held = stratified_split(np.array([0, 1, 1, *[2] * 8]), 0.25, stream(0, "x"))
+    assert held[0] == 0
+    assert held[1:3].sum() == 1
+    assert held[3:].sum() == 2
+
+
+@given(counts_of_classes, fractions, seeds, st.integers(1, 12))
+def test_groups_never_straddle_a_split_and_every_class_keeps_a_row(counts, fraction, seed, many):
+    labels = labels_of(counts, seed)
+    groups = np.random.default_rng(seed).integers(0, many, len(labels)) * 7 - 3
+    held = stratified_split(labels, fraction, stream(seed, "x"), groups)
+    assert not set(groups[held]) & set(groups[~held])
+    assert (np.bincount(labels[~held], minlength=len(counts)) > 0).all()
+    np.testing.assert_array_equal(
+        held, stratified_split(labels, fraction, stream(seed, "x"), groups)
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_small_groups_come_near_the_share_of_every_class(seed):
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(300), 4)
+    labels = np.repeat(rng.choice(3, 300, p=[0.7, 0.2, 0.1]), 4)
+    held = stratified_split(labels, 0.2, stream(seed, "x"), groups)
+    share = np.bincount(labels[held]) / np.bincount(labels)
+    np.testing.assert_allclose(share, 0.2, atol=0.05)
+
+
+def test_groups_that_cannot_be_spared_stay():
+    labels = np.array([0, 0, 1, 1])
+    held = stratified_split(labels, 0.5, stream(0, "x"), np.array([4, 4, 9, 9]))
+    assert not held.any()
+
+
+@given(counts_of_classes, st.integers(2, 7), seeds)
+def test_folds_partition_every_class_evenly(counts, folds, seed):
+    labels = labels_of(counts, seed)
+    fold = stratified_folds(labels, folds, stream(seed, "folds"))
+    assert ((fold >= 0) & (fold < folds)).all()
+    sizes = np.bincount(fold, minlength=folds)
+    assert sizes.max() - sizes.min() <= 1
+    for k in range(len(counts)):
+        in_fold = np.bincount(fold[labels == k], minlength=folds)
+        assert in_fold.max() - in_fold.min() <= 1
+    np.testing.assert_array_equal(fold, stratified_folds(labels, folds, stream(seed, "folds")))
+
+
+def test_folds_differ_between_seeds():
+    labels = np.arange(60) % 3
+    found = {stratified_folds(labels, 5, stream(s, "folds")).tobytes() for s in range(50)}
+    assert len(found) == 50
+
+
+@given(counts_of_classes, st.integers(2, 5), seeds, st.integers(1, 12))
+def test_folds_keep_groups_whole(counts, folds, seed, many):
+    labels = labels_of(counts, seed)
+    groups = np.random.default_rng(seed).integers(0, many, len(labels))
+    fold = stratified_folds(labels, folds, stream(seed, "folds"), groups)
+    assert ((fold >= 0) & (fold < folds)).all()
+    for group in set(groups):
+        assert len(set(fold[groups == group])) == 1
+    np.testing.assert_array_equal(
+        fold, stratified_folds(labels, folds, stream(seed, "folds"), groups)
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_folds_of_small_groups_are_stratified(seed):
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(150), 4)
+    labels = np.repeat(rng.choice(3, 150, p=[0.7, 0.2, 0.1]), 4)
+    fold = stratified_folds(labels, 5, stream(seed, "folds"), groups)
+    for k in range(3):
+        groups_in_fold = np.bincount(fold[labels == k], minlength=5) // 4
+        assert groups_in_fold.max() - groups_in_fold.min() <= 1
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(40) // 2])
+def test_t04_splits_do_not_touch_numpys_global_generator(groups):
+    before = np.random.get_state()
+    labels = np.arange(40) % 4
+    stratified_split(labels, 0.3, stream(0, "x"), groups)
+    stratified_folds(labels, 4, stream(0, "x"), groups)
+    after = np.random.get_state()
+    np.testing.assert_array_equal(before[1], after[1])
+    assert before[2:] == after[2:]

@@ -1,0 +1,340 @@
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.execution.executors.inline import Inline
+from harness.execution.executors.local import Local, default_slots, visible_gpus
+from harness.execution.runner import Executor, Finished, Job, Message, Progressed, run
+from harness.execution.store import Store
+from harness.execution.weights import WeightKeeper
+from harness.experiment.expand import expand
+from harness.experiment.schema import Experiment
+from harness.experiment.spec import RunSpec
+
+PLUGIN = '''
+import os, signal, time
+import numpy as np
+from harness.strategies.base import Mix, Windowed, strategy
+
+@strategy("mishap")
+class Mishap(Windowed):
+    """Something goes wrong."""
+
+    how: str = "raise"
+
+    def blend(self, batch, rng):
+        if self.how == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "raise":
+            raise RuntimeError("it went wrong")
+        if self.how == "print":
+            os.write(1, b"said by C")
+            print("said by Python")
+        one = np.ones(len(batch.labels), np.float32)
+        return Mix(np.arange(len(one)), one, one)
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> str:
+    path = tmp_path / "mishap.py"
+    path.write_text(PLUGIN)
+    return str(path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "results", "tiny")
+    made.create()
+    return made
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.values: list[dict[str, float]] = []
+
+    def started(self, spec: RunSpec) -> None:
+        self.events.append(("started", spec.recipe))
+
+    def progressed(self, spec: RunSpec, message: Progressed) -> None:
+        self.values.append(message.values)
+
+    def finished(self, spec: RunSpec, status: str, path: Path) -> None:
+        assert path.is_dir()
+        self.events.append((status, spec.recipe))
+
+    def abandoned(self, spec: RunSpec) -> None:
+        self.events.append(("abandoned", spec.recipe))
+
+
+def predictions(path: Path) -> np.ndarray:
+    with np.load(path / "predictions.npz", allow_pickle=False) as stored:
+        found: np.ndarray = stored["test_probabilities"]
+    return found
+
+
+GRID: dict[str, Any] = {"factors": {"smote": ["none", "smote"], "mixup": ["none", "mixup"]}}
+
+
+@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: Local(2, "cpu")])
+def test_every_run_is_executed_committed_and_told(
+    make: Callable[[], Executor], make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs
+    heard = Heard()
+    summary = run(specs, store, make(), [heard])
+    assert set(summary.statuses.values()) == {"done"}
+    assert store.runs().keys() == {spec.key for spec in specs}
+    for recipe in ("nothing", "smote", "mixup", "smote+mixup"):
+        assert heard.events.index(("started", recipe)) < heard.events.index(("done", recipe))
+    assert any("val/balanced_accuracy" in values for values in heard.values)
+    assert list((store.path / ".running").iterdir()) == []
+
+
+def test_one_process_and_two_slots_give_the_same_bits(
+    make_experiment: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs
+    stores = [Store(tmp_path / name, "tiny") for name in "ab"]
+    for each, executor in zip(stores, (Inline("cpu"), Local(2, "cpu")), strict=True):
+        each.create()
+        run(specs if each is stores[0] else specs[::-1], each, executor)
+    first, second = (each.runs() for each in stores)
+    for spec in specs:
+        np.testing.assert_array_equal(
+            predictions(first[spec.key].path), predictions(second[spec.key].path)
+        )
+
+
+@pytest.mark.parametrize("how", ["die", "raise"])
+def test_a_run_that_dies_costs_only_itself(
+    how: str, plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {
+        "a": [{"name": "mixup", "p": 0.1}],
+        "bad": [{"name": "mishap", "how": how}],
+        "b": [{"name": "mixup", "p": 0.2}],
+        "c": [{"name": "mixup", "p": 0.3}],
+    }
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs, store, Local(2, "cpu"), [Heard()])
+    by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
+    assert by_recipe == {"nothing": "done", "a": "done", "bad": "failed", "b": "done", "c": "done"}
+    (reason,) = summary.failures.values()
+    assert ("SIGKILL" if how == "die" else "RuntimeError: it went wrong") in reason
+    bad = next(stored for stored in store.runs().values() if stored.failed)
+    error = json.loads((bad.path / "error.json").read_text())
+    assert error["kind"] == ("killed" if how == "die" else "exception")
+
+
+def test_what_a_run_prints_goes_to_its_log(
+    plugin: str, make_experiment: Callable[..., Experiment], store: Store, capfd: Any
+) -> None:
+    recipes = {"it": [{"name": "mishap", "how": "print"}]}
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs[1:], store, Local(1, "cpu"))
+    (path,) = summary.paths.values()
+    log = (path / "log.txt").read_text()
+    assert "said by C" in log
+    assert "said by" not in capfd.readouterr().out
+
+
+def test_a_plugin_that_is_gone_fails_its_run_and_no_other(
+    plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {"it": [{"name": "mishap", "how": "none"}]}
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    Path(plugin).unlink()
+    summary = run(specs[1:], store, Local(1, "cpu"))
+    assert "no such Python file" in next(iter(summary.failures.values()))
+
+
+def test_weights_that_changed_since_the_plan_are_refused(
+    make_experiment: Callable[..., Experiment], store: Store, tmp_path: Path
+) -> None:
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"planned")
+    model = {"name": "tiny_cnn", "weights": str(weights)}
+    (spec,) = expand(make_experiment(models=[model])).runs
+    weights.write_bytes(b"changed since")
+    summary = run([spec], store, Local(1, "cpu"))
+    assert "file of weights has changed since this run was planned" in summary.failures[spec.key]
+
+
+def test_fail_fast_hands_out_no_more_after_a_failure(
+    plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {"bad": [{"name": "mishap"}], "good": ["mixup"]}
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs[1:], store, Inline("cpu"), fail_fast=True)
+    assert list(summary.statuses.values()) == ["failed"]
+
+
+class Interrupts:
+    """An executor that is interrupted in the middle of its first job."""
+
+    slots = 1
+
+    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+        job = next(jobs)
+        (job.attempt / "half").write_text("")
+        yield job, Progressed(1, 2)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_attempt_leaves_nothing_behind(
+    make_spec: Callable[..., RunSpec], store: Store
+) -> None:
+    heard = Heard()
+    with pytest.raises(KeyboardInterrupt):
+        run([make_spec()], store, Interrupts(), [heard])
+    assert heard.events[-1][0] == "abandoned"
+    assert list((store.path / ".running").iterdir()) == []
+    assert store.runs() == {}
+
+
+def test_closing_the_local_executor_ends_its_slots(
+    make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(seeds=4)).runs
+    messages = Local(2, "cpu").execute(Job(spec, store.begin(spec)) for spec in specs)
+    next(messages)
+    assert len(multiprocessing.active_children()) == 2
+    messages.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+
+
+class Ends:
+    """An executor that reports statuses and trains nothing."""
+
+    slots = 1
+
+    def __init__(self, scores: dict[str, float | None]) -> None:
+        self._scores = scores
+
+    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+        for job in jobs:
+            value = self._scores[job.spec.recipe]
+            metrics = {"val": {"balanced_accuracy": value}} if value is not None else {}
+            (job.attempt / "spec.json").write_text(json.dumps(job.spec.to_json()))
+            result = {"status": "done", "metrics": metrics}
+            (job.attempt / "result.json").write_text(json.dumps(result))
+            (job.attempt / "model.pt").write_bytes(bytes(1000))
+            yield job, Finished("done")
+
+
+@pytest.mark.parametrize(
+    ("policy", "cap", "kept"),
+    [
+        ("all", 1.0, {"nothing", "smote", "mixup", "smote+mixup"}),
+        ("all", 2.5e-6, {"nothing", "mixup"}),
+        ("best", 1.0, {"smote"}),
+        ("none", 1.0, set()),
+    ],
+)
+def test_weights_stay_by_policy_and_under_the_cap(
+    policy: Any,
+    cap: float,
+    kept: set[str],
+    make_experiment: Callable[..., Experiment],
+    store: Store,
+) -> None:
+    scores = {"nothing": 0.5, "smote": 0.9, "mixup": 0.6, "smote+mixup": None}
+    specs = expand(make_experiment(**GRID)).runs
+    # a second driver knows what the first one kept; a third one does everything again
+    for part in (specs[:2], specs[2:], specs):
+        run(part, store, Ends(scores), keeper=WeightKeeper(store, policy, cap))
+    paths = {spec.recipe: store.runs()[spec.key].path for spec in specs}
+    assert {recipe for recipe, path in paths.items() if (path / "model.pt").exists()} == kept
+
+
+def test_a_stored_run_that_cannot_be_read_is_no_candidate_for_the_best_weights(
+    make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs
+    scores: dict[str, float | None] = dict.fromkeys(("nothing", "smote"), 0.5)
+    run(specs[:1], store, Ends(scores), keeper=WeightKeeper(store, "best", 1.0))
+    path = store.runs()[specs[0].key].path / "spec.json"
+    path.write_text(json.dumps({**specs[0].to_json(), "plugins": ["gone.py"]}))
+    run(specs[2:3], store, Ends(scores), keeper=WeightKeeper(store, "best", 1.0))
+    assert (store.runs()[specs[2].key].path / "model.pt").exists()
+
+
+def test_gpus_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    assert visible_gpus() == 2
+    assert default_slots("auto", 4) == 8
+    assert default_slots("mps", 4) == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == 0
+    assert default_slots("cpu", 4) == len(os.sched_getaffinity(0))
+
+
+def test_a_finished_run_that_fails_when_it_is_forced_is_kept(
+    plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {"bad": [{"name": "mishap"}]}
+    spec = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs[-1]
+    attempt = store.begin(spec)
+    (attempt / "result.json").write_text("{}")
+    store.commit(spec, attempt)
+    heard = Heard()
+    summary = run([spec], store, Inline("cpu"), [heard])
+    assert "it went wrong (the finished run of before is kept)" in summary.failures[spec.key]
+    assert heard.events == [("started", "bad"), ("abandoned", "bad")]
+    assert store.is_done(spec.key)
+    assert list((store.path / ".running").iterdir()) == []
+
+
+def test_a_slot_that_died_while_idle_costs_no_run(
+    make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    executor = Local(1, "cpu")
+    executor._slots[0].process.kill()
+    executor._slots[0].process.join()
+    summary = run(expand(make_experiment()).runs, store, executor)
+    assert set(summary.statuses.values()) == {"done"}
+
+
+def test_slots_are_spread_over_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert default_slots("auto", 3) == 6
+    assert default_slots("cuda:1", 3) == 3
+    given: list[str] = []
+    executor = Local(3, "auto")
+    try:
+        for slot in executor._slots:
+            monkeypatch.setattr(slot, "give", lambda job, device, keep: given.append(device))
+            executor._give(slot, Job(None, Path()))  # type: ignore[arg-type]
+    finally:
+        executor.close()
+    assert given == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+SCRIPT = """
+import harness
+runs = harness.run(
+    {"name": "t", "datasets": [{"name": "shapes", "classes": 2, "size": 8, "per_class": 20}],
+     "training": {"max_steps": 2, "batch_size": 8}, "seeds": 2},
+    results=RESULTS, track=False, jobs=1,
+)
+print(runs["status"].tolist())
+"""
+
+
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"RESULTS = {str(tmp_path / 'r')!r}" + SCRIPT)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "['done', 'done']", done.stderr

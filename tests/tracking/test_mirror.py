@@ -1,0 +1,572 @@
+import contextlib
+import csv
+import json
+import math
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.errors import StoreError, TrackingError
+from harness.execution.runner import Progressed
+from harness.experiment.schema import Tracking
+from harness.tracking import mirror as module
+from harness.tracking import recorder
+from harness.tracking.ledger import Ledger
+from harness.tracking.mirror import is_behind, open_tracking, sync
+from harness.tracking.mlflow import Connection, UnreachableError
+
+
+@pytest.fixture
+def warned():
+    return []
+
+
+@pytest.fixture
+def opened(results, experiment, warned):
+    """Opens a mirror that is closed whatever happens, so that no thread outlives a test."""
+    mirrors = []
+
+    def make(**tracking):
+        changed = replace(experiment, tracking=Tracking(**tracking))
+        mirrors.append(open_tracking(results, changed, warned.append))
+        return mirrors[-1]
+
+    yield make
+    for mirror in mirrors:
+        mirror.close()
+
+
+def evaluation(step, **values):
+    return Progressed(step, 40, {"train/loss": 1.0, "lr": 0.1, **values})
+
+
+def run_one(mirror, committer, spec, **options):
+    mirror.started(spec)
+    path = committer.commit(spec, **options)
+    mirror.finished(spec, options.get("status", "done"), path)
+    return path
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path / "per_class.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == "test"]
+
+
+def test_a_grid_is_read_back_whole(opened, committer, specs, read, results, warned):
+    with opened() as mirror:
+        paths = {spec.key: run_one(mirror, committer, spec) for spec in specs}
+    reader = read(results)
+    assert reader.statuses() == ["FINISHED"] * len(specs)
+    assert warned == []
+    for spec in specs:
+        run = reader.one(spec)
+        found = json.loads((paths[spec.key] / "result.json").read_text())
+        for split in ("val", "test"):
+            for name in ("balanced_accuracy", "macro_f1", "nll"):
+                assert run.data.metrics[f"{split}/{name}"] == found["metrics"][split][name]
+        for row in table(paths[spec.key]):
+            for column in ("precision", "recall", "f1"):
+                assert run.data.metrics[f"test_{column}/{row['name']}"] == float(row[column])
+        assert run.data.metrics["cost/seconds"] == 2.5
+        assert "cost/peak_memory_mb" not in run.data.metrics
+        assert run.data.params["mixup"] == dict(spec.levels)["mixup"]
+        assert run.data.tags["factor.mixup"] == dict(spec.levels)["mixup"]
+        assert run.data.tags["harness.status"] == "done"
+        assert run.data.tags["harness.device"] == "cpu"
+        assert run.data.tags["harness.precision"] == "fp32"
+        assert run.data.tags["harness.recipe"] == spec.recipe
+        assert spec.key in run.data.tags["mlflow.note.content"]
+        assert " · digits-lt20 · " in run.info.run_name
+        assert reader.artifacts(run) == {
+            *("per_class.csv", "confusion.csv", "history.csv"),
+            *("spec.json", "result.json", "env.json", "log.txt"),
+        }
+
+
+def test_history_has_each_step_once_live_or_not(
+    opened, committer, specs, read, results, monkeypatch
+):
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.0)
+    live, quiet = specs[:2]
+    with opened() as mirror:
+        mirror.started(live)
+        for step in (4, 8, 12, 16, 20, 40):
+            mirror.progressed(live, evaluation(step, **{"val/accuracy": 0.5}))
+        mirror.finished(live, "done", committer.commit(live))
+        run_one(mirror, committer, quiet)
+    reader = read(results)
+    for spec in (live, quiet):
+        run = reader.one(spec)
+        for key in ("train/loss", "lr", "val/accuracy"):
+            steps = [step for step, _ in reader.history(run, key)]
+            assert steps == list(range(4, 44, 4)), key
+        assert run.data.params["steps"] == "40"
+    assert reader.history(reader.one(live), "train/loss")[0] == (4, 1.0)
+    assert reader.history(reader.one(quiet), "train/loss")[0] == (4, 2.0)
+
+
+def test_points_of_a_live_run_are_seen_before_it_ends(opened, specs, read, results, monkeypatch):
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.01)
+    logged = threading.Event()
+    log = Connection.log
+
+    def watched(self, run_id, points=(), *rest, **more):
+        log(self, run_id, points, *rest, **more)
+        if points:
+            logged.set()
+
+    monkeypatch.setattr(Connection, "log", watched)
+    mirror = opened()
+    mirror.started(specs[0])
+    mirror.progressed(specs[0], evaluation(4))
+    assert logged.wait(30)
+    run = read(results).one(specs[0])
+    assert run.info.status == "RUNNING"
+    assert run.data.metrics["train/loss"] == 1.0
+    assert run.data.params["recipe"] == specs[0].recipe
+
+
+def test_short_runs_take_one_request_of_points(opened, committer, specs, monkeypatch):
+    calls = []
+    log = Connection.log
+    monkeypatch.setattr(
+        Connection, "log", lambda self, *args, **more: (calls.append(1), log(self, *args, **more))
+    )
+    with opened() as mirror:
+        mirror.started(specs[0])
+        for step in range(4, 44, 4):
+            mirror.progressed(specs[0], evaluation(step))
+        mirror.finished(specs[0], "done", committer.commit(specs[0]))
+    assert len(calls) == 1
+
+
+def test_failed_diverged_and_abandoned_runs(opened, committer, specs, read, results):
+    failed, diverged, abandoned = specs[:3]
+    with opened() as mirror:
+        run_one(mirror, committer, failed, status="failed")
+        run_one(mirror, committer, diverged, status="diverged")
+        mirror.started(abandoned)
+        mirror.abandoned(abandoned)
+    reader = read(results)
+    assert reader.one(failed).info.status == "FAILED"
+    assert reader.one(failed).data.tags["harness.error"] == "the data is gone"
+    assert "error.json" in reader.artifacts(reader.one(failed))
+    assert reader.one(diverged).info.status == "FAILED"
+    assert reader.one(diverged).data.tags["diverged"] == "1"
+    assert "diverged" not in reader.one(failed).data.tags
+    assert reader.one(abandoned).info.status == "KILLED"
+    assert reader.one(abandoned).info.end_time is not None
+
+
+def test_nothing_infinite_or_nan_is_logged(opened, committer, specs, read, results, monkeypatch):
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.0)
+    spec = specs[0]
+    with opened() as mirror:
+        mirror.started(spec)
+        mirror.progressed(spec, evaluation(4, **{"val/nll": math.inf, "val/accuracy": math.nan}))
+        path = committer.attempt(spec)
+        history = (path / "history.csv").read_text().replace("0.45", "inf")
+        assert "inf" in history
+        (path / "history.csv").write_text(history.replace("0.25", "nan"))
+        mirror.finished(spec, "done", committer.store.commit(spec, path))
+    run = read(results).one(spec)
+    assert run.data.tags["diverged"] == "1"
+    points = [p for key in run.data.metrics for p in read(results).history(run, key)]
+    assert all(math.isfinite(value) and abs(value) < 1e300 for _, value in points)
+
+
+def test_strange_class_names_have_keys_and_keep_their_true_names(
+    opened, committer, specs, read, results, warned
+):
+    names = ["🐱", "a/b", 'say "x", (y)', "x" * 300, "..", "Кошка", "100%", "", "c@d", "plus"]
+    with opened() as mirror:
+        path = run_one(mirror, committer, specs[0], names=names)
+    assert warned == []
+    run = read(results).one(specs[0])
+    keys = [key for key in run.data.metrics if key.startswith("test_recall/")]
+    assert len(keys) == 10
+    assert {"test_recall/u1F431", "test_recall/a_b", "test_recall/Кошка"} <= set(keys)
+    kept = Path(run.info.artifact_uri) / "per_class.csv"
+    assert [row["name"] for row in table(kept.parent)] == names == [r["name"] for r in table(path)]
+
+
+def test_classes_that_share_a_key_leave_no_run_behind(results, experiment, committer, specs, read):
+    committer.commit(specs[0], names=["a/b", "a_b"])
+    committer.commit(specs[1])
+    for _ in range(2):
+        assert "both be recorded" in sync(results, experiment).unreadable[0]
+    assert read(results).statuses() == ["FINISHED"]
+
+
+def test_many_classes_keep_within_the_limit(opened, committer, specs, read, results):
+    names = [f"class {k}" for k in range(60)]
+    counts = [200] * 50 + [5] * 10
+    with opened(per_class=12) as mirror:
+        run_one(mirror, committer, specs[0], names=names, counts=counts)
+    keys = [k for k in read(results).one(specs[0]).data.metrics if k.startswith("test_recall/")]
+    assert len(keys) == 12
+    assert len([key for key in keys if int(key.split()[-1]) >= 50]) >= 9
+
+
+def test_t11_what_is_undefined_is_missing_and_never_zero(opened, committer, specs, read, results):
+    with opened() as mirror:
+        path = run_one(mirror, committer, specs[0], counts=[200] * 5 + [5] * 5)
+    found = json.loads((path / "result.json").read_text())["metrics"]["test"]
+    assert found["recall_medium"] is None
+    metrics = read(results).one(specs[0]).data.metrics
+    assert "test/recall_medium" not in metrics
+    assert metrics["test/recall_few"] == found["recall_few"]
+
+
+def test_the_training_set_is_logged_without_data_or_paths(opened, committer, specs, read, results):
+    with opened() as mirror:
+        run_one(mirror, committer, specs[0])
+    (entry,) = read(results).one(specs[0]).inputs.dataset_inputs
+    assert entry.dataset.name == "digits-lt20"
+    assert len(entry.dataset.digest) == 36
+    assert {tag.key: tag.value for tag in entry.tags} == {"mlflow.data.context": "train"}
+    assert json.loads(entry.dataset.profile)["classes"] == 10
+    assert str(results) not in json.dumps(entry.dataset.to_dictionary())
+
+
+def test_another_attempt_is_a_new_run_and_the_old_one_is_superseded(
+    opened, committer, specs, read, results
+):
+    spec = specs[0]
+    with opened() as mirror:
+        run_one(mirror, committer, spec, status="failed")
+        run_one(mirror, committer, spec)
+    reader = read(results)
+    assert reader.statuses() == ["FINISHED"]
+    (old,) = reader.removed()
+    assert (old.info.status, old.data.tags["superseded"]) == ("FAILED", "1")
+    assert "superseded" not in reader.one(spec, **{"harness.status": "done"}).data.tags
+
+
+def test_sync_fills_an_empty_mlflow_once(results, experiment, committer, specs, read):
+    for spec in specs:
+        committer.commit(spec, status="failed" if spec is specs[1] else "done")
+    assert is_behind(results, experiment)
+    assert sync(results, experiment).mirrored == len(specs)
+    assert not is_behind(results, experiment)
+    assert sync(results, experiment) == recorder.Synced()
+    reader = read(results)
+    assert reader.statuses() == ["FAILED"] + ["FINISHED"] * (len(specs) - 1)
+    run = reader.one(specs[0])
+    assert run.info.end_time - run.info.start_time == 2500
+    assert "mlflow.source.git.commit" not in run.data.tags
+    assert len(reader.history(run, "lr")) == 10
+
+
+def test_nothing_appears_twice_when_mirrored_jsonl_is_lost(
+    results, experiment, committer, specs, read
+):
+    for spec in specs:
+        committer.commit(spec)
+    sync(results, experiment)
+    (committer.store.path / "mirrored.jsonl").unlink()
+    assert is_behind(results, experiment)
+    assert sync(results, experiment) == recorder.Synced(known=len(specs))
+    assert len(read(results).runs()) == len(specs)
+    assert not is_behind(results, experiment)
+
+
+def test_a_lost_database_is_filled_anew_wherever_the_results_are(
+    results, experiment, committer, specs, read, tmp_path, blank
+):
+    for spec in specs[:2]:
+        committer.commit(spec)
+    sync(results, experiment)
+    moved = tmp_path / "moved 50% ü"
+    shutil.copytree(results, moved)
+    (moved / "mlflow.db").unlink()
+    assert is_behind(moved, experiment)
+    shutil.copy(blank, moved / "mlflow.db")
+    assert sync(moved, experiment).mirrored == 2
+    assert len(read(moved).runs()) == 2
+    run = read(moved).one(specs[0])
+    assert run.info.artifact_uri.startswith(str(moved / "mlartifacts" / "study"))
+    assert "result.json" in read(moved).artifacts(run)
+
+
+def test_a_moved_database_is_known_and_says_where_artifacts_are(
+    results, experiment, committer, specs, read, tmp_path, warned
+):
+    committer.commit(specs[0])
+    sync(results, experiment)
+    moved = tmp_path / "moved"
+    results.rename(moved)
+    assert not is_behind(moved, experiment)
+    committer.store = module.Store(moved, experiment.name)
+    with open_tracking(moved, experiment, warned.append) as mirror:
+        run_one(mirror, committer, specs[1])
+    assert len(read(moved).runs()) == 2
+    assert not results.exists()
+    assert len(warned) == 1
+    assert "delete" in warned[0]
+    assert str(moved / "mlflow.db") in warned[0]
+
+
+def test_a_run_that_a_killed_driver_left_is_closed_and_stands_once(
+    opened, results, experiment, committer, specs, read
+):
+    done, lost = specs[:2]
+    mirror = opened()
+    mirror.started(done)
+    mirror.started(lost)
+    mirror.close()  # the driver dies here, after committing one of them
+    committer.commit(done)
+    assert read(results).statuses() == ["RUNNING", "RUNNING"]
+    assert is_behind(results, experiment)
+    assert sync(results, experiment) == recorder.Synced(mirrored=1, closed=2)
+    assert read(results).statuses() == ["FINISHED", "KILLED", "KILLED"]
+    assert read(results).one(lost).info.status == "KILLED"
+    assert not is_behind(results, experiment)
+    assert sync(results, experiment) == recorder.Synced()
+
+
+def test_a_run_deleted_while_running_is_not_missed_for_ever(
+    opened, results, experiment, specs, read
+):
+    mirror = opened()
+    mirror.started(specs[0])
+    mirror.close()
+    read(results).client.delete_run(read(results).one(specs[0]).info.run_id)
+    assert is_behind(results, experiment)
+    assert sync(results, experiment) == recorder.Synced()
+    assert not is_behind(results, experiment)
+
+
+def test_a_run_deleted_in_the_ui_stays_deleted(results, experiment, committer, specs, read):
+    committer.commit(specs[0])
+    sync(results, experiment)
+    read(results).client.delete_run(read(results).one(specs[0]).info.run_id)
+    assert not is_behind(results, experiment)
+    assert sync(results, experiment) == recorder.Synced()
+    assert read(results).runs() == []
+
+
+def test_ctrl_c_closes_the_run_and_backfills_nothing(opened, committer, specs, read, results):
+    committer.commit(specs[1])
+    with contextlib.suppress(KeyboardInterrupt), opened() as mirror:
+        mirror.started(specs[0])
+        mirror.abandoned(specs[0])
+        raise KeyboardInterrupt
+    assert read(results).statuses() == ["KILLED"]
+
+
+def test_runs_of_other_people_are_left_alone(opened, results, experiment, committer, specs, read):
+    committer.commit(specs[0])
+    sync(results, experiment)
+    client = read(results).client
+    place = client.get_experiment_by_name("study").experiment_id
+    other = client.create_run(place).info.run_id
+    (committer.store.path / "mirrored.jsonl").unlink()
+    assert sync(results, experiment).closed == 0
+    assert client.get_run(other).info.status == "RUNNING"
+
+
+def test_a_live_run_is_not_closed_by_its_own_driver(opened, committer, specs, read, results):
+    committer.commit(specs[1])
+    with opened() as mirror:
+        mirror.started(specs[0])
+    assert read(results).one(specs[0]).info.status == "RUNNING"
+    assert read(results).one(specs[1]).info.status == "FINISHED"
+
+
+def test_a_new_result_of_a_mirrored_key_is_noticed(results, experiment, committer, specs, read):
+    committer.commit(specs[0], status="failed")
+    sync(results, experiment)
+    committer.commit(specs[0])
+    assert is_behind(results, experiment)
+    assert sync(results, experiment).mirrored == 1
+    assert read(results).statuses() == ["FINISHED"]
+    assert [run.info.status for run in read(results).removed()] == ["FAILED"]
+    assert sync(results, experiment) == recorder.Synced()
+
+
+def test_an_earlier_run_leaves_the_view_even_when_mirrored_jsonl_is_lost(
+    results, experiment, committer, specs, read, monkeypatch
+):
+    committer.commit(specs[0], status="failed")
+    sync(results, experiment)
+    monkeypatch.setattr(Connection, "remove", lambda self, run_id: None)  # as versions before did
+    committer.commit(specs[0])
+    sync(results, experiment)
+    monkeypatch.undo()
+    assert read(results).statuses() == ["FAILED", "FINISHED"]
+    (committer.store.path / "mirrored.jsonl").unlink()
+    assert sync(results, experiment) == recorder.Synced(known=1)
+    assert read(results).statuses() == ["FINISHED"]
+
+
+def test_an_earlier_run_that_cannot_be_removed_now_is_removed_by_the_next_sync(
+    opened, results, experiment, committer, specs, read, monkeypatch, warned
+):
+    committer.commit(specs[0])
+    sync(results, experiment)
+
+    def dead(self, run_id):
+        raise UnreachableError("no answer")
+
+    monkeypatch.setattr(Connection, "remove", dead)
+    mirror = opened()
+    run_one(mirror, committer, specs[0], seed=1)
+    mirror.close()
+    monkeypatch.undo()
+    assert len(warned) == 1
+    assert is_behind(results, experiment)
+    assert sync(results, experiment) == recorder.Synced(known=1)
+    assert read(results).statuses() == ["FINISHED"]
+    assert len(read(results).removed()) == 1
+
+
+def test_an_unreadable_run_is_named_and_holds_up_no_other(
+    results, experiment, committer, specs, read
+):
+    torn = committer.commit(specs[0])
+    (torn / "spec.json").write_text("{")
+    committer.commit(specs[1])
+    done = sync(results, experiment)
+    assert done.mirrored == 1
+    assert [torn.name in message for message in done.unreadable] == [True]
+    assert len(read(results).runs()) == 1
+
+
+def test_a_failure_is_said_once_and_stops_nothing(
+    opened, committer, specs, read, results, warned, monkeypatch
+):
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
+    log = Connection.log
+    failing = [True]
+
+    def flaky(self, *args, **more):
+        if failing[0]:
+            raise UnreachableError("the MLflow server http://u:secret@h does not answer")
+        log(self, *args, **more)
+
+    monkeypatch.setattr(Connection, "log", flaky)
+    mirror = opened()
+    for spec in specs[:2]:
+        run_one(mirror, committer, spec)
+    mirror.close()
+    assert len(warned) == 1
+    assert "harness sync" in warned[0]
+    assert "secret" not in warned[0]
+    failing[0] = False
+    with opened() as again:
+        run_one(again, committer, specs[2])
+    assert read(results).statuses() == ["FINISHED"] * 3 + ["KILLED"] * 2
+
+
+def test_a_dead_server_is_left_alone_for_a_while(opened, committer, specs, warned, monkeypatch):
+    tries = []
+
+    def create(self, *args):
+        tries.append(args)
+        raise UnreachableError("no answer")
+
+    monkeypatch.setattr(Connection, "create", create)
+    with opened() as mirror:
+        for spec in specs:
+            run_one(mirror, committer, spec)
+    assert len(tries) == 1
+    assert len(warned) == 1
+
+
+def test_a_bug_of_ours_stays_in_the_mirror(opened, committer, specs, read, results, warned):
+    with opened() as mirror:
+        mirror.started(specs[0])
+        mirror.finished(specs[0], "done", results / "nowhere")
+        run_one(mirror, committer, specs[1])
+    assert len(warned) == 1
+    assert read(results).one(specs[1]).info.status == "FINISHED"
+
+
+def test_the_driver_is_never_blocked(opened, committer, specs, monkeypatch):
+    gate, entered = threading.Event(), threading.Event()
+    create = Connection.create
+
+    def held(self, *args):
+        entered.set()
+        assert gate.wait(30)
+        return create(self, *args)
+
+    monkeypatch.setattr(Connection, "create", held)
+    mirror = opened()
+    mirror.started(specs[0])
+    assert entered.wait(30)
+    mirror.progressed(specs[0], evaluation(4))
+    mirror.finished(specs[0], "done", committer.commit(specs[0]))
+    assert not gate.is_set()  # and yet we are here
+    gate.set()
+
+
+def test_an_unreachable_server_warns_and_sync_later_fills(
+    opened, committer, specs, experiment, results, warned, monkeypatch, read
+):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        uri = f"http://me:secret@127.0.0.1:{taken.getsockname()[1]}"
+        with opened(uri=uri) as mirror:
+            run_one(mirror, committer, specs[0])
+        assert len(warned) == 1
+        assert "does not answer" in warned[0]
+        assert "secret" not in warned[0]
+        there = replace(experiment, tracking=Tracking(uri=uri))
+        assert is_behind(results, there)
+        with pytest.raises(UnreachableError):
+            sync(results, there)
+    assert sync(results, experiment).mirrored == 1
+    assert read(results).one(specs[0]).info.status == "FINISHED"
+
+
+def test_sync_waits_for_no_driver(results, experiment, committer):
+    with committer.store.locked(), pytest.raises(StoreError, match="in use"):
+        sync(results, experiment)
+
+
+def test_a_deleted_experiment_says_how_to_restore_it(results, experiment, read):
+    client = read(results).client
+    client.delete_experiment(client.create_experiment("study"))
+    with pytest.raises(TrackingError, match="mlflow experiments restore --experiment-id"):
+        open_tracking(results, experiment)
+
+
+def test_the_ledger_knows_what_mlflow_was_told(opened, committer, specs, results, read):
+    with opened() as mirror:
+        run_one(mirror, committer, specs[0])
+    ledger = Ledger(committer.store.path)
+    lines = (committer.store.path / "mirrored.jsonl").read_text().splitlines()
+    place = json.loads(lines[-1])["place"]
+    entry = ledger.last(place)[specs[0].key]
+    assert (entry.status, entry.run_id) == ("FINISHED", read(results).one(specs[0]).info.run_id)
+
+
+def test_the_source_is_named_without_a_folder_of_this_machine(
+    results, experiment, committer, specs, read, tmp_path
+):
+    committer.commit(specs[0])
+    sync(results, replace(experiment, source=str(tmp_path / "deep" / "study.yaml")))
+    note = read(results).one(specs[0]).data.tags["mlflow.note.content"]
+    assert "harness run study.yaml --only" in note
+    assert str(tmp_path) not in note
+
+
+def test_nothing_imports_mlflow_before_a_connection_is_made():
+    code = (
+        "import sys\n"
+        "import harness.tracking.mirror, harness.tracking.ui, harness.execution.runner\n"
+        "import harness.execution.executors.local\n"
+        "heavy = {'mlflow', 'sqlalchemy', 'alembic', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from harness.cli import tracking
+from harness.tracking.recorder import Synced
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        json.dumps(
+            {
+                "name": "study",
+                "datasets": [{"name": "digits", "imbalance_factor": 20}],
+                "factors": {"smote": ["none", "smote"], "mixup": ["none", {"alpha": 0.2}]},
+                "seeds": 1,
+            }
+        )
+    )
+    return str(path)
+
+
+def test_sync_says_what_it_did_and_then_that_all_is_there(file, results, committer, specs, capsys):
+    def said():
+        tracking.sync(file, [], [], results)
+        return " ".join(capsys.readouterr().out.split())
+
+    assert said() == "no run has ended yet: nothing to mirror"
+    for spec in specs:
+        committer.commit(spec)
+    count = len(specs)
+    assert said() == f"{count} runs mirrored; MLflow has all {count} runs"
+    assert said() == f"MLflow has all {count} runs"
+    (committer.store.path / "mirrored.jsonl").unlink()
+    assert said() == f"{count} runs were there already; MLflow has all {count} runs"
+
+
+@pytest.mark.parametrize(
+    ("done", "text"),
+    [
+        (Synced(mirrored=1), "1 run mirrored; MLflow has the one run"),
+        (Synced(closed=1), "1 run that a killed driver left running is closed; MLflow has the one"),
+        (Synced(unreadable=("x",)), "nothing mirrored"),
+    ],
+)
+def test_one_run_is_not_some_runs(done, text):
+    assert tracking._summary(done, 1).startswith(text)
+
+
+def test_what_a_killed_driver_left_is_told_before_any_run_has_ended():
+    assert tracking._summary(Synced(closed=2), 0) == (
+        "2 runs that a killed driver left running are closed"
+    )

@@ -239,9 +239,9 @@ def test_another_attempt_is_a_new_run_and_the_old_one_is_superseded(
     opened, committer, specs, read, results
 ):
     spec = specs[0]
-    with opened() as mirror:
-        run_one(mirror, committer, spec, status="failed")
-        run_one(mirror, committer, spec)
+    for status in ("failed", "done"):  # two commands: within one, a key is run once
+        with opened() as mirror:
+            run_one(mirror, committer, spec, status=status)
     reader = read(results)
     assert reader.statuses() == ["FINISHED"]
     (old,) = reader.removed()

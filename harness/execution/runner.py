@@ -4,7 +4,7 @@ The runner knows nothing of MLflow or of the terminal. A failure stays in its ru
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -41,13 +41,18 @@ class Finished:
 
 Message = Progressed | Finished
 
+Judge = Callable[[RunSpec, Progressed], bool]
+"""Asked after each evaluation of a run whether to stop it there; the run waits for the answer."""
+
 
 class Executor(Protocol):
     """Decides where and when jobs run."""
 
     slots: int
 
-    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+    def execute(
+        self, jobs: Iterator[Job], judge: Judge | None = None
+    ) -> Iterator[tuple[Job, Message]]:
         """Pull jobs as slots become free; yield what happens; end when all have finished.
 
         Closing the iterator early ends the jobs that are running.
@@ -91,22 +96,24 @@ class Summary:
 
 
 def run(
-    pending: Sequence[RunSpec],
+    pending: Iterable[RunSpec],
     store: Store,
     executor: Executor,
     listeners: Sequence[Listener] = (),
     keeper: WeightKeeper | None = None,
     fail_fast: bool = False,
+    judge: Judge | None = None,
 ) -> Summary:
     """Execute every pending run and commit it; return what became of them.
 
     Args:
-        pending: What to run, in order.
+        pending: What to run, in order; the next one is pulled when a slot is free for it.
         store: Where results go; this driver holds its lock.
         executor: Where runs execute.
         listeners: Who hears of it.
         keeper: Decides which weights stay.
         fail_fast: Stop after the first run that fails.
+        judge: Stops runs early, as a pruner does.
 
     Raises:
         KeyboardInterrupt: After the running attempts were discarded.
@@ -124,7 +131,7 @@ def run(
                 listener.started(spec)
             yield job
 
-    messages = executor.execute(jobs())
+    messages = executor.execute(jobs(), judge)
     try:
         with contextlib.closing(messages):  # type: ignore[type-var]
             for job, message in messages:

@@ -102,6 +102,30 @@ def test_every_run_is_executed_committed_and_told(
     assert list((store.path / ".running").iterdir()) == []
 
 
+@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: Local(2, "cpu")])
+def test_a_judge_stops_a_run_at_the_evaluation_it_was_asked_of(
+    make: Callable[[], Executor], make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs
+    asked: list[tuple[str, int]] = []
+
+    def judge(spec: RunSpec, message: Progressed) -> bool:
+        assert "val/balanced_accuracy" in message.values
+        asked.append((spec.recipe, message.step))
+        return spec.recipe == "mixup"
+
+    summary = run((spec for spec in specs), store, make(), judge=judge)
+    by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
+    assert by_recipe == {
+        **dict.fromkeys(("nothing", "smote", "smote+mixup"), "done"),
+        "mixup": "stopped",
+    }
+    steps = {recipe: [step for name, step in asked if name == recipe] for recipe in by_recipe}
+    assert len(steps["mixup"]) == 1
+    assert steps["nothing"] == steps["smote"]
+    assert len(steps["nothing"]) == 2
+
+
 def test_one_process_and_two_slots_give_the_same_bits(
     make_experiment: Callable[..., Experiment], tmp_path: Path
 ) -> None:
@@ -186,7 +210,7 @@ class Interrupts:
 
     slots = 1
 
-    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+    def execute(self, jobs: Iterator[Job], judge: Any = None) -> Iterator[tuple[Job, Message]]:
         job = next(jobs)
         (job.attempt / "half").write_text("")
         yield job, Progressed(1, 2)
@@ -223,7 +247,7 @@ class Ends:
     def __init__(self, scores: dict[str, float | None]) -> None:
         self._scores = scores
 
-    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+    def execute(self, jobs: Iterator[Job], judge: Any = None) -> Iterator[tuple[Job, Message]]:
         for job in jobs:
             value = self._scores[job.spec.recipe]
             metrics = {"val": {"balanced_accuracy": value}} if value is not None else {}
@@ -315,8 +339,8 @@ def test_slots_are_spread_over_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     executor = Local(3, "auto")
     try:
         for slot in executor._slots:
-            monkeypatch.setattr(slot, "give", lambda job, device, keep: given.append(device))
-            executor._give(slot, Job(None, Path()))  # type: ignore[arg-type]
+            monkeypatch.setattr(slot, "give", lambda job, device, *rest: given.append(device))
+            executor._give(slot, Job(None, Path()), False)  # type: ignore[arg-type]
     finally:
         executor.close()
     assert given == ["cuda:0", "cuda:1", "cuda:0"]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from harness.execution.executors.wire import message_of
-from harness.execution.runner import Finished, Job, Message
+from harness.execution.runner import Finished, Job, Judge, Message
+from harness.training.loop import Command
 from harness.training.run import drain
 
 
@@ -21,17 +22,22 @@ class Inline:
         self._device = device
         self._keep_weights = keep_weights
 
-    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+    def execute(
+        self, jobs: Iterator[Job], judge: Judge | None = None
+    ) -> Iterator[tuple[Job, Message]]:
         """Run each job to its end before the next one is pulled."""
         for job in jobs:
             events = drain(job.spec, job.attempt, self._device, self._keep_weights)
+            command: Command | None = None
             while True:
                 try:
-                    event = next(events)
+                    message = message_of(events.send(command))
                 except StopIteration as finished:
                     yield job, Finished(finished.value)
                     break
-                yield job, message_of(event)
+                stop = judge is not None and bool(message.values) and judge(job.spec, message)
+                command = Command.STOP if stop else None
+                yield job, message
 
     def close(self) -> None:
         """Nothing was started."""

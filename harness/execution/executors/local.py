@@ -23,7 +23,7 @@ from typing import Any
 
 from harness.errors import ConfigError, did_you_mean
 from harness.execution.executors.wire import decode, encode
-from harness.execution.runner import Finished, Job, Message, Progressed
+from harness.execution.runner import Finished, Job, Judge, Message, Progressed
 from harness.training.rundir import RunDir
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -38,16 +38,20 @@ class _Slot:
     pipe: Connection
     job: Job | None = None
 
-    def give(self, job: Job, device: str, keep_weights: bool) -> None:
+    def give(self, job: Job, device: str, keep_weights: bool, judged: bool) -> None:
         self.job = job
         order = {
             "spec": job.spec.to_json(),
             "attempt": str(job.attempt),
             "device": device,
             "keep_weights": keep_weights,
+            "judged": judged,
         }
+        self.send(order)
+
+    def send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # a dead slot is noticed when its pipe is read
-            self.pipe.send_bytes(encode(order))
+            self.pipe.send_bytes(encode(message))
 
     def end(self) -> None:
         self.pipe.close()
@@ -77,21 +81,25 @@ class Local:
             slot.end()
         self._slots = []
 
-    def execute(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+    def execute(
+        self, jobs: Iterator[Job], judge: Judge | None = None
+    ) -> Iterator[tuple[Job, Message]]:
         """Pull jobs as slots become free; yield what happens; end when all have finished."""
         try:
             for slot in list(self._slots):
                 job = next(jobs, None)
                 if job is None:
                     break
-                self._give(slot, job)
+                self._give(slot, job, judge is not None)
             while busy := {slot.pipe: slot for slot in self._slots if slot.job is not None}:
                 for pipe in wait(list(busy)):
-                    yield from self._hear(busy[pipe], jobs)  # type: ignore[index]
+                    yield from self._hear(busy[pipe], jobs, judge)  # type: ignore[index]
         finally:
             self.close()
 
-    def _hear(self, slot: _Slot, jobs: Iterator[Job]) -> Iterator[tuple[Job, Message]]:
+    def _hear(
+        self, slot: _Slot, jobs: Iterator[Job], judge: Judge | None
+    ) -> Iterator[tuple[Job, Message]]:
         job = slot.job
         assert job is not None
         try:
@@ -102,21 +110,24 @@ class Local:
             slot = self._slots[slot.number] = _spawn(slot.number)
             message = {"finished": "failed"}
         if "finished" not in message:
-            yield job, Progressed(message["step"], message["steps"], message["values"])
+            progressed = Progressed(message["step"], message["steps"], message["values"])
+            if judge is not None and progressed.values:
+                slot.send({"stop": judge(job.spec, progressed)})
+            yield job, progressed
             return
         slot.job = None
         yield job, Finished(message["finished"])
         following = next(jobs, None)
         if following is not None:
-            self._give(slot, following)
+            self._give(slot, following, judge is not None)
 
-    def _give(self, slot: _Slot, job: Job) -> None:
+    def _give(self, slot: _Slot, job: Job, judged: bool) -> None:
         """Hand a job to a slot, or to a new one where that died while it was idle."""
         if not slot.process.is_alive():
             slot.end()
             slot = self._slots[slot.number] = _spawn(slot.number)
         device = f"cuda:{slot.number % self._gpus}" if self._gpus else self._device
-        slot.give(job, device, self._keep_weights)
+        slot.give(job, device, self._keep_weights, judged)
 
 
 def _spawn(number: int) -> _Slot:
@@ -144,6 +155,7 @@ def _work(pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from harness.execution.executors.wire import message_of
     from harness.experiment.spec import RunSpec
+    from harness.training.loop import Command
     from harness.training.run import drain
 
     with contextlib.suppress(EOFError, OSError):
@@ -165,13 +177,17 @@ def _work(pipe: Connection) -> None:
                     status = "failed"
                 else:
                     events = drain(spec, attempt, order["device"], order["keep_weights"])
+                    command: Command | None = None
                     while True:
                         try:
-                            message = message_of(next(events))
+                            message = message_of(events.send(command))
                         except StopIteration as finished:
                             status = finished.value
                             break
                         pipe.send_bytes(encode(vars(message)))
+                        asked = order["judged"] and bool(message.values)
+                        stop = asked and decode(pipe.recv_bytes())["stop"]
+                        command = Command.STOP if stop else None
             pipe.send_bytes(encode({"finished": status}))
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.streams import name_key, stream, torch_seed
+from harness.streams import Stream, name_key, stream, torch_seed
 
 SEEDS = st.integers(0, 2**63 - 1)
 
@@ -35,6 +35,17 @@ def test_a_position_is_decided_the_same_way_whatever_was_drawn_before(seed, posi
     for earlier in range(max(0, position - 3), position):
         stream(seed, "order", earlier).random(1000)
     np.testing.assert_array_equal(stream(seed, "order", position).random(5), alone)
+
+
+@given(SEEDS, st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 5)), min_size=1))
+def test_a_generator_that_is_placed_anew_draws_what_a_new_one_would(seed, visits):
+    placed = Stream(seed, "order")
+    for position, draws in visits:
+        rngs = placed.at(position), stream(seed, "order", position)
+        for _ in range(draws):  # an odd number of 32-bit draws leaves half a word behind
+            one, other = (rng.integers(100, size=3, dtype=np.int32).tolist() for rng in rngs)
+            assert one == other
+        assert rngs[0].random() == rngs[1].random()
 
 
 def test_neighbouring_positions_do_not_overlap_even_after_many_draws():

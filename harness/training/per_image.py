@@ -1,7 +1,7 @@
 """The part of an augmentation that is not lowered: Albumentations, image by image, on the CPU.
 
 Albumentations 2.0.8 keeps its own generators and ignores global seeds; here they are replaced by
-one NumPy and one Python generator that are re-keyed before every image from (seed, step,
+one NumPy and one Python generator that are placed anew before every image by (seed, step,
 position), so that an image's augmentation depends on nothing that came before it.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import ConfigError
-from harness.streams import name_key
+from harness.streams import Stream
+from harness.training.transform_calls import Image, call_of
 
 _POSITIONS = 1 << 20
 
@@ -32,14 +33,14 @@ class Tail:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its version check needs a network
         import albumentations
 
-        self._bits = np.random.Philox(key=np.array([seed, name_key(name)], np.uint64))
-        self._state = self._bits.state
-        self._generator = np.random.Generator(self._bits)
+        self._stream = Stream(seed, name)
         self._python = random.Random(0)
+        # it hands generators and settings on to every transform, those inside groups too
         self._compose = albumentations.Compose(list(transforms))
-        self._compose.set_random_state(self._generator, self._python)
+        self._compose.set_random_state(self._stream.at(0), self._python)
+        self._calls = [call_of(transform, self._python) for transform in transforms]
 
-    def __call__(self, images: NDArray[Any], applies: NDArray[np.bool_], step: int) -> NDArray[Any]:
+    def __call__(self, images: Image, applies: NDArray[np.bool_], step: int) -> Image:
         """Return the images, transformed where `applies`.
 
         Args:
@@ -50,11 +51,15 @@ class Tail:
         Raises:
             ConfigError: A transform changes the shape or the dtype.
         """
-        done = images.copy()
-        for position in np.flatnonzero(applies):
-            self._rekey(step * _POSITIONS + int(position))
-            result = self._compose(image=images[position])["image"]
-            if result.shape != images.shape[1:] or result.dtype != images.dtype:
+        done = np.empty_like(images)
+        done[~applies] = images[~applies]
+        shape, dtype = images.shape[1:], images.dtype
+        for position in np.flatnonzero(applies).tolist():
+            self._place(step * _POSITIONS + position)
+            result = images[position]
+            for call in self._calls:
+                result = call(result)
+            if result.shape != shape or result.dtype != dtype:
                 raise ConfigError(
                     f"augment: {self._culprit(images[position])} turns {images.dtype} images of "
                     f"shape {images.shape[1:]} into {result.dtype} {result.shape}; "
@@ -63,15 +68,12 @@ class Tail:
             done[position] = result
         return done
 
-    def _rekey(self, position: int) -> None:
-        state = self._state
-        state["state"]["counter"][:] = (0, 0, 0, position)
-        state["buffer_pos"] = 4
-        state["has_uint32"] = 0
-        self._bits.state = state
-        self._python.seed(int(self._bits.random_raw()))
+    def _place(self, position: int) -> None:
+        bits: Any = self._stream.at(position).bit_generator
+        self._python.seed(int(bits.random_raw()))
+        self._python.random()  # by which `Compose` decides whether to run at all
 
-    def _culprit(self, image: NDArray[Any]) -> str:
+    def _culprit(self, image: Image) -> str:
         """Return the name of the first transform that changes shape or dtype when it applies."""
         for transform in self._compose.transforms:
             transform.p = 1.0

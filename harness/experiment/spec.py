@@ -157,6 +157,10 @@ class Training(BaseModel):
         whole = max(1, math.ceil(Fraction(str(self.epochs)) * train_size / self.batch_size))
         return whole if self.max_steps is None else min(whole, self.max_steps)
 
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate at `step` of `steps`."""
+        return self.lr * self.schedule.factor(step, steps)
+
     def identity(self) -> dict[str, Any]:
         """Return what of the training block changes a result."""
         return {"version": self.version, **self.model_dump(mode="json", exclude_defaults=True)}

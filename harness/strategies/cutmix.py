@@ -30,22 +30,23 @@ class CutMix(Windowed):
     def blend(self, batch: Batch, rng: np.random.Generator) -> Mix:
         """Draw λ, the centres (columns, then rows) and the partners."""
         size = len(batch.labels)
+        sides = np.array(batch.shape[:2])
         height, width = batch.shape[:2]
         draws = size if self.per_sample else 1
-        half = 0.5 * np.sqrt(1.0 - rng.beta(self.alpha, self.alpha, draws))
+        share = np.sqrt(1.0 - rng.beta(self.alpha, self.alpha, draws))
         centre_x = rng.integers(width, size=draws)
         centre_y = rng.integers(height, size=draws)
-        half_x = (half * width).astype(np.int64)
-        half_y = (half * height).astype(np.int64)
-        top, bottom = np.maximum(centre_y - half_y, 0), np.minimum(centre_y + half_y, height)
-        left, right = np.maximum(centre_x - half_x, 0), np.minimum(centre_x + half_x, width)
-        kept = 1.0 - (bottom - top) * (right - left) / (height * width)
-        box = np.stack([top, bottom, left, right], axis=1)
+        centre = np.array((centre_y, centre_x)).T
+        half = (0.5 * share[:, None] * sides).astype(np.int64)
+        low, high = np.maximum(centre - half, 0), np.minimum(centre + half, sides)
+        label_weight, box = np.empty(size, np.float32), np.empty((size, 4), np.int64)
+        label_weight[:] = 1.0 - (high - low).prod(axis=1) / (height * width)
+        box[:, 0::2], box[:, 1::2] = low, high
         return Mix(
             partner=rng.permutation(size),
             weight=np.zeros(size, np.float32),
-            label_weight=np.broadcast_to(kept.astype(np.float32), size).copy(),
-            box=np.broadcast_to(box, (size, 4)).copy(),
+            label_weight=label_weight,
+            box=box,
         )
 
     def unsuitable(self, facts: Facts) -> str | None:

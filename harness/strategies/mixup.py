@@ -30,8 +30,8 @@ class MixUp(Windowed):
     def blend(self, batch: Batch, rng: np.random.Generator) -> Mix:
         """Draw λ, then the partners."""
         size = len(batch.labels)
-        draws = rng.beta(self.alpha, self.alpha, size if self.per_sample else 1)
-        weight = np.broadcast_to(draws.astype(np.float32), size).copy()
+        weight = np.empty(size, np.float32)
+        weight[:] = rng.beta(self.alpha, self.alpha, size if self.per_sample else 1)
         return Mix(partner=rng.permutation(size), weight=weight, label_weight=weight)
 
     def redundant(self, facts: Facts) -> str | None:

@@ -4,7 +4,6 @@ No strategy is named here. The loop is a generator: it yields what happened and 
 that it maps onto a ``for`` loop, a pipe, or several runs taking turns.
 """
 
-import contextlib
 import copy
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -19,11 +18,21 @@ from torch import Tensor, nn
 
 from harness.experiment.metric_names import METRICS, QUICK
 from harness.experiment.spec import Training
-from harness.strategies.base import Loss, Strategy, deciding
+from harness.strategies.base import Strategy
+from harness.training.buffers import Chunk
 from harness.training.metrics import evaluate, quick
 from harness.training.models import Classifier
 from harness.training.pipeline import Pipeline
-from harness.training.plan import Plan, Steps
+from harness.training.plan import Plan
+from harness.training.step import (
+    Decided,
+    Eager,
+    Executor,
+    Losses,
+    Step,
+    autocast,
+    make_optimizer,
+)
 
 
 class Command(Enum):
@@ -79,6 +88,15 @@ class Outcome:
     mixed: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
 
+    def count(self, made: Chunk, first: int, last: int, batch_size: int) -> None:
+        """Add what steps ``[first, last)`` of a chunk delivered and mixed."""
+        part = slice(first - made.first, last - made.first)
+        delivered = made.arrays["labels"][part, :batch_size]
+        self.delivered += np.bincount(delivered.ravel(), minlength=len(self.delivered))
+        for decisions in made.decisions[part]:
+            if decisions.blend is not None:
+                self.mixed[decisions.blend] = self.mixed.get(decisions.blend, 0) + 1
+
 
 @dataclass
 class Loop:
@@ -119,89 +137,71 @@ class Loop:
     def run(self) -> Generator[Event, Command | None, Outcome]:
         """Train; yield progress and evaluations; return the outcome."""
         outcome = Outcome(np.zeros(len(self.train_counts), np.int64))
-        optimizer = _optimizer(self.model, self.training)
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        losses = self._losses()
-        stops = evaluation_steps(self.steps, self.training.eval_every)
+        optimizer = make_optimizer(self.model, self.training)
+        step = Step(self.model, self.pipeline, optimizer, self.precision, self.device)
+        decided = Decided(self.plan, self.steps)
+        losses = Losses(self.strategies, self.class_counts, self.steps)
+        executor = Eager(
+            step, decided, self.pipeline, losses, self.training, self.steps, self.device
+        )
         best: tuple[float, int, dict[str, Tensor]] | None = None
-        total = torch.zeros((), device=self.device)
-        clock, first = time.perf_counter(), 0
-        self.model.train()
-        for step in range(self.steps):
-            total += self._step(step, optimizer, scaler, losses, outcome)
-            if step + 1 not in stops:
-                continue
-            mean_loss = float(total) / (step + 1 - first)
-            spent = time.perf_counter() - clock
-            outcome.seconds["train"] += spent
-            values = {
-                "train/loss": mean_loss,
-                "lr": optimizer.param_groups[0]["lr"],
-                "images_per_second": (step + 1 - first) * self.training.batch_size / spent,
-            }
-            if not np.isfinite(mean_loss):
+        first = 0
+        for last in sorted(evaluation_steps(self.steps, self.training.eval_every)):
+            clock = time.perf_counter()
+            yield from self._train(executor, decided, first, last, outcome)
+            values = self._since(step.total, first, last, outcome, clock)
+            if not np.isfinite(values["train/loss"]):
                 outcome.status = "diverged"
                 return outcome
             values |= self._validate(outcome)
-            if values.get("val/nll") is not None and not np.isfinite(values["val/nll"]):
+            if not np.isfinite(values.get("val/nll", 0.0)):
                 outcome.status = "diverged"
                 return outcome
-            outcome.history.append({"step": step + 1, **values})
-            outcome.selected_step = step + 1
-            best = self._better(best, step + 1, values)
-            if (yield Evaluated(step + 1, self.steps, values)) is Command.STOP:
+            outcome.history.append({"step": last, **values})
+            outcome.selected_step = last
+            best = self._better(best, last, values)
+            if (yield Evaluated(last, self.steps, values)) is Command.STOP:
                 outcome.status = "stopped"
                 return outcome
-            total.zero_()
-            clock, first = time.perf_counter(), step + 1
+            first = last
         if best is not None:
             outcome.selected_step = best[1]
             self.model.load_state_dict(best[2])
         return outcome
 
-    def _step(
-        self,
-        step: int,
-        optimizer: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-        losses: list[tuple[Steps, Loss]],
-        outcome: Outcome,
-    ) -> Tensor:
-        decisions = self.plan.decide(step)
-        first = decisions.labels[: self.training.batch_size]
-        outcome.delivered += np.bincount(first, minlength=len(outcome.delivered))
-        if decisions.blend is not None:
-            outcome.mixed[decisions.blend] = outcome.mixed.get(decisions.blend, 0) + 1
-        inputs, targets = self.pipeline.batch(decisions)
-        rate = self.training.lr * self.training.schedule.factor(step, self.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.precision):
-            logits = self.model(inputs)
-        criterion = next((loss for steps, loss in losses if step in steps), soft_cross_entropy)
-        loss = criterion(logits.float(), targets).mean()
-        if scaler.is_enabled():
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            scaler.step(optimizer)
-            scaler.update()
-        else:
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return loss.detach()
+    def _train(
+        self, executor: Executor, decided: Decided, first: int, last: int, outcome: Outcome
+    ) -> Generator[Event, Command | None, None]:
+        """Do steps ``[first, last)``, chunk by chunk."""
+        self.model.train()
+        while first < last:
+            made = decided.at(first)
+            end = min(last, made.first + len(made.decisions))
+            for _ in executor.advance(first, end):
+                yield Progress(first, self.steps)
+            outcome.count(made, first, end, self.training.batch_size)
+            first = end
+            yield Progress(end, self.steps)
 
-    def _losses(self) -> list[tuple[Steps, Loss]]:
-        return [
-            (Steps(strategy, self.steps), strategy.loss(self.class_counts))
-            for strategy in deciding(self.strategies, "loss")
-        ]
+    def _since(
+        self, total: Tensor, first: int, last: int, outcome: Outcome, clock: float
+    ) -> dict[str, float]:
+        """Return what there is to say of steps ``[first, last)``, and zero the sum of losses."""
+        mean_loss = float(total) / (last - first)
+        total.zero_()
+        spent = time.perf_counter() - clock
+        outcome.seconds["train"] += spent
+        return {
+            "train/loss": mean_loss,
+            "lr": self.training.rate(last - 1, self.steps),
+            "images_per_second": (last - first) * self.training.batch_size / spent,
+        }
 
     def _validate(self, outcome: Outcome) -> dict[str, float]:
         if not len(self.val):
             return {}
         clock = time.perf_counter()
         probabilities = self.predict(self.val)
-        self.model.train()
         if not np.isfinite(probabilities).all():
             values: Mapping[str, Any] = {"nll": float("nan")}
         elif self.metric in QUICK or self.training.select == "last":
@@ -234,11 +234,6 @@ class Loop:
         return signed, step, copy.deepcopy(self.model.state_dict())
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return ``−Σ_c y_c log p_c`` per sample, ``float32[B]``."""
-    return -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
-
-
 def evaluation_steps(steps: int, every: float) -> frozenset[int]:
     """Return after which steps val is evaluated: every `every` of the budget, and at its end."""
     count = max(1, round(1.0 / every))
@@ -258,28 +253,3 @@ def predict(
         parts = [torch.softmax(model(inputs).float() * scale, dim=1).cpu() for inputs in batches]
     values: NDArray[np.float32] = torch.cat(parts).numpy()
     return values
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the autocast context of a precision; nothing for ``fp32``."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    kind = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(device.type, dtype=kind)
-
-
-def _optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    fused = parameters[0].device.type in ("cpu", "cuda")  # one call for all parameters
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(
-            parameters, lr=training.lr, weight_decay=training.weight_decay, fused=fused
-        )
-    return torch.optim.SGD(
-        parameters,
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        nesterov=training.nesterov,
-        fused=fused,
-    )

@@ -23,7 +23,7 @@ from harness.strategies.base import (
     Synthesis,
     deciding,
 )
-from harness.streams import stream
+from harness.streams import Stream, stream
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,9 @@ class Plan:
         self.heads, self.tails = _lower(self.augmenting, facts)
         self._windows = [Steps(s, facts.steps) for s in self.augmenting]
         self._pass: tuple[object, NDArray[np.int64]] | None = None  # the last one asked for
+        self._which = Stream(seed, "blend")
+        self._mixes = {s.name: Stream(seed, f"blend/{s.name}") for s, _ in self._blends}
+        self._images = [Stream(seed, f"augment/{place}") for place in range(len(self.heads))]
 
     def decide(self, step: int) -> Decisions:
         """Return what happens at `step`."""
@@ -166,10 +169,13 @@ class Plan:
         active = [s for s, steps in self._blends if step in steps]
         if not active:
             return None
-        shares = np.array([s.firing() for s in active])
-        edges = np.cumsum(shares / max(1.0, shares.sum()))
-        drawn = int(np.searchsorted(edges, stream(self.seed, "blend", step).random(), "right"))
-        return active[drawn] if drawn < len(active) else None
+        whole = max(1.0, sum(s.firing() for s in active))
+        left = self._which.at(step).random() * whole
+        for strategy in active:
+            left -= strategy.firing()
+            if left < 0.0:
+                return strategy
+        return None
 
     def _mix(self, strategy: Strategy, rows: NDArray[np.int64], step: int) -> Mix:
         batch = Batch(
@@ -180,7 +186,7 @@ class Plan:
             shape=self.facts.shape,
             progress=step / self.facts.steps,
         )
-        mix = strategy.blend(batch, stream(self.seed, f"blend/{strategy.name}", step))
+        mix = strategy.blend(batch, self._mixes[strategy.name].at(step))
         _check_mix(strategy, mix, len(rows), len(self.labels))
         return mix
 
@@ -190,7 +196,7 @@ class Plan:
             if step not in self._windows[place]:
                 found.append(None)
                 continue
-            rng = stream(self.seed, f"augment/{place}", step)
+            rng = self._images[place].at(step)
             applies = rng.random(size) < strategy.firing()
             found.append(Augmentation(applies, tuple(_draw(op, applies, rng) for op in head)))
         return tuple(found)
@@ -236,19 +242,30 @@ def _check_order(
 
 
 def _check_mix(strategy: Strategy, mix: Mix, batch: int, rows: int) -> None:
+    """Refuse what cannot be carried out; weights are looked at in `check_weights`."""
+    for name in ("partner", "weight", "label_weight"):
+        if np.shape(getattr(mix, name)) != (batch,):
+            raise ConfigError(f"'{strategy.name}'.blend: {name} must have {batch} entries")
     limit = batch if mix.source == "batch" else rows
-    problems = [
-        name
-        for name in ("partner", "weight", "label_weight")
-        if np.shape(getattr(mix, name)) != (batch,)
-    ]
-    if problems:
-        raise ConfigError(f"'{strategy.name}'.blend: {problems[0]} must have {batch} entries")
     if mix.partner.min() < 0 or mix.partner.max() >= limit:
         raise ConfigError(f"'{strategy.name}'.blend: partners must lie in 0..{limit - 1}")
-    for name in ("weight", "label_weight"):
-        values = getattr(mix, name)
-        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise ConfigError(f"'{strategy.name}'.blend: {name} must lie in [0, 1]")
     if mix.box is not None and mix.box.shape != (batch, 4):
         raise ConfigError(f"'{strategy.name}'.blend: box must be int64[{batch}, 4]")
+
+
+def check_weights(decisions: Sequence[Decisions]) -> None:
+    """Refuse weights outside [0, 1], for many steps at once: for each it would cost too much.
+
+    Raises:
+        ConfigError: As said; the message names the strategy.
+    """
+    mixing = [(d.blend, d.mix) for d in decisions if d.mix is not None]
+    for name in ("weight", "label_weight"):
+        values = np.array([getattr(mix, name) for _, mix in mixing])
+        if not ((values >= 0) & (values <= 1)).all():  # nor is NaN
+            blend = next(
+                blend
+                for (blend, _), own in zip(mixing, values, strict=True)
+                if not (own.min() >= 0 and own.max() <= 1)
+            )
+            raise ConfigError(f"'{blend}'.blend: {name} must lie in [0, 1]")

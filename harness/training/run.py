@@ -126,7 +126,7 @@ def prepare(spec: RunSpec, place: torch.device, precision: str = "fp32") -> Prep
     plan = Plan(spec.strategies, facts, labels, synthesis, spec.seed)
     model, moments, notes = _model(spec, data)
     model = model.to(place)
-    if place.type == "cuda":
+    if place.type in ("cpu", "cuda"):  # batches come with channels last
         model = model.to(memory_format=torch.channels_last)
     pipeline = Pipeline(data, synthesis, plan, place, moments, spec.training.label_smoothing)
     loop = Loop(

@@ -9,8 +9,9 @@ from harness.errors import ConfigError
 from harness.registry import strategies as registry
 from harness.strategies.base import Facts, Mix, Strategy, Synthesis
 from harness.streams import name_key
+from harness.training.operations import mixed
 from harness.training.per_image import Tail
-from harness.training.pipeline import Pipeline, mixed
+from harness.training.pipeline import Pipeline
 from harness.training.plan import Plan
 
 CPU = torch.device("cpu")
@@ -102,7 +103,7 @@ def test_t14_synthetic_pixels_are_interpolated_in_float_and_do_not_wrap_around()
     made = Synthesis(np.array([0, 2]), np.array([2, 0]), np.array([0.5, 0.26], np.float32))
     data = make_data(values)
     pipeline, _ = make(data, synthesis=made)
-    got = pipeline._gather(torch.tensor([30, 31, 0]))
+    got = pipeline._source.training(torch.tensor([30, 31, 0]))
     np.testing.assert_array_equal(got[:, 0, 0, 0].numpy(), [15.0, 17.0, 10.0])
 
 
@@ -112,7 +113,7 @@ def test_one_hot_blocks_of_a_synthetic_row_are_taken_whole_from_the_base_row() -
     continuous = np.array([True, True, True, False, False])
     made = Synthesis(np.array([0]), np.array([4]), np.array([0.25], np.float32))
     pipeline, _ = make(make_data(values, continuous=continuous), synthesis=made)
-    got = pipeline._gather(torch.tensor([30]))[0].numpy()
+    got = pipeline._source.training(torch.tensor([30]))[0].numpy()
     np.testing.assert_allclose(got[:3], values[5, :3] + 0.25 * (values[9, :3] - values[5, :3]))
     np.testing.assert_array_equal(got[3:], values[5, 3:])
 
@@ -208,7 +209,8 @@ def test_mixing_is_the_one_formula(boxed: bool) -> None:
     )
     weight = np.array([0, 1, 0.3, 0, 0.7, 0], np.float32)
     mix = Mix(rng.permutation(6), weight, rng.random(6).astype(np.float32), box if boxed else None)
-    got = mixed(torch.from_numpy(x), torch.from_numpy(y), mix)
+    parts = (mix.partner, mix.weight, mix.label_weight, *([box] if boxed else []))
+    got = mixed(*(torch.from_numpy(part) for part in (x, y, *parts)))
     expected = oracle(x, y, mix)
     np.testing.assert_allclose(got[0].numpy(), expected[0], atol=1e-6)
     np.testing.assert_allclose(got[1].numpy(), expected[1], atol=1e-6)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from harness.errors import ConfigError
 from harness.registry import strategies as registry
 from harness.strategies.base import Facts, Flip, Mix, PadCrop, Strategy, Synthesis, Windowed
+from harness.training.buffers import chunk
 from harness.training.plan import Plan
 
 
@@ -197,7 +198,7 @@ class Broken(Windowed):
 )
 def test_a_strategy_that_decides_nonsense_is_named(mistake: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build(Broken(mistake=mistake)).decide(0)
+        chunk(build(Broken(mistake=mistake)), 0, 3)
 
 
 class HeadLast(Strategy):

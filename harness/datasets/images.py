@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.datasets import cache
+from harness import cache
 from harness.datasets.base import ImageDataset, Index, content_of
 from harness.datasets.folders import SPLIT_WORDS, Source, class_folders, class_source
 from harness.errors import DataError, counted, listing

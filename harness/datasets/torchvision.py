@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from harness.datasets import cache, raw_files
+from harness import cache
+from harness.datasets import raw_files
 from harness.datasets.base import TEST, TRAIN, Index, NotIdentity, content_of, dataset
 from harness.datasets.images import ImageFiles, Source, class_source
 from harness.datasets.raw_files import Raw, read_cifar, read_mnist, read_svhn

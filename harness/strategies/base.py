@@ -28,10 +28,29 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.neighbours import nearest_of_class
 from harness.registry import strategies
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = [
+    "Batch",
+    "Facts",
+    "Flip",
+    "Loss",
+    "Mix",
+    "PadCrop",
+    "Probability",
+    "Strategy",
+    "Synthesis",
+    "Tunable",
+    "Windowed",
+    "canonical",
+    "deciding",
+    "nearest_of_class",
+    "strategy",
+]
 
 strategy = strategies.register
 

@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.strategies.base import Facts, Strategy, Synthesis, Tunable, strategy
+from harness.strategies.base import (
+    Facts,
+    Strategy,
+    Synthesis,
+    Tunable,
+    nearest_of_class,
+    strategy,
+)
 
 
 @strategy("smote")
@@ -40,13 +47,17 @@ class Smote(Strategy):
         counts = np.bincount(labels)
         present = np.flatnonzero(counts)
         missing = self.expanded_counts(counts) - counts
+        short = present[missing[present] > 0]
+        among = np.flatnonzero(np.isin(labels, short))  # the largest classes need no neighbours
+        nearest = np.full((len(labels), self.k), -1, np.int32)
+        nearest[among] = nearest_of_class(features[among], labels[among], self.k)
         parts, notes = [], {}
-        for c in present[missing[present] > 0]:
+        for c in short:
             rows = np.flatnonzero(labels == c)
             k = min(self.k, len(rows) - 1)
             if k < self.k:
                 notes[int(c)] = _note(self.k, len(rows))
-            parts.append(_pairs(features, rows, k, int(missing[c]), rng))
+            parts.append(_pairs(rows, nearest[rows, :k], int(missing[c]), rng))
         base, neighbour, gap = (np.concatenate(part) for part in zip(_NOTHING, *parts, strict=True))
         return Synthesis(base, neighbour, gap, notes)
 
@@ -61,33 +72,16 @@ _NOTHING = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32
 
 
 def _pairs(
-    features: NDArray[Any],
-    rows: NDArray[np.int64],
-    k: int,
-    wanted: int,
-    rng: np.random.Generator,
+    rows: NDArray[np.int64], nearest: NDArray[np.int32], wanted: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Return base rows, neighbour rows and gaps of one class, each of length `wanted`."""
+    k = nearest.shape[1]
     if k == 0:
         same = np.repeat(rows, wanted)
         return same, same, np.zeros(wanted, np.float32)
-    nearest = _nearest(features[rows], k)
     drawn = rng.integers(0, nearest.size, size=wanted)
     gap = rng.random(wanted).astype(np.float32)
     return rows[drawn // k], rows[nearest.ravel()[drawn]], gap
-
-
-def _nearest(points: NDArray[Any], k: int) -> NDArray[np.int64]:
-    """Return the k nearest others of each point, ``int64[n, k]``."""
-    from sklearn.neighbors import NearestNeighbors
-    from threadpoolctl import threadpool_limits
-
-    dtype = points.dtype if points.dtype == np.float64 else np.float32
-    search = NearestNeighbors(n_neighbors=k).fit(points.astype(dtype, copy=False))
-    # With several threads, which of equally near rows is kept depends on their number.
-    with threadpool_limits(1):
-        nearest: NDArray[np.int64] = search.kneighbors(return_distance=False)
-    return nearest
 
 
 def _note(k: int, rows: int) -> str:

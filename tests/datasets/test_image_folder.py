@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness.datasets import cache
+from harness import cache
 from harness.datasets.base import TEST, TRAIN, VAL, forget
 from harness.datasets.image_folder import ImageFolder
 from harness.errors import DataError

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from harness.datasets import cache, decode
+from harness import cache
+from harness.datasets import decode
 from harness.datasets.base import forget
 from harness.datasets.images import ImageFiles, class_folders, class_source
 from harness.errors import DataError

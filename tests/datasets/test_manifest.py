@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness.datasets import cache
+from harness import cache
 from harness.datasets.base import TEST, TRAIN, VAL, forget
 from harness.datasets.columns import in_order, one_spelling
 from harness.datasets.manifest import Manifest

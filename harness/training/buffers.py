@@ -132,6 +132,25 @@ def _mixing(
     }
 
 
+class Decided:
+    """The decisions of a run, chunk by chunk.
+
+    Args:
+        plan: Makes them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._chunk: Chunk | None = None
+
+    def at(self, step: int) -> Chunk:
+        """Return the chunk that holds `step`."""
+        first = step - step % CHUNK
+        if self._chunk is None or self._chunk.first != first:
+            self._chunk = chunk(self._plan, first, min(first + CHUNK, self._plan.facts.steps))
+        return self._chunk
+
+
 class Slots:
     """The slots of a chunk on a host, one at a time; a step that does not mix lacks `MIX`.
 

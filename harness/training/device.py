@@ -2,11 +2,17 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from harness.errors import ConfigError
+
+E = TypeVar("E")
+C = TypeVar("C")
+R = TypeVar("R")
 
 
 def choose(wanted: str = "auto") -> tuple[torch.device, str]:
@@ -49,9 +55,60 @@ def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def isolated(
+    device: torch.device, seed: int, events: Generator[E, C, R]
+) -> Generator[E, C | None, R]:
+    """Run a generator with torch's generators of its own, seeded, and leave ours alone.
+
+    On a CPU it runs on one thread. On a GPU it runs on a stream of its own, and between two events
+    other runs of the process may have their turn.
+    """
+    if device.type != "cuda":
+        with same_bits(seed):
+            return (yield from events)
+    return (yield from _in_turns(device, seed, events))
+
+
+def _in_turns(
+    device: torch.device, seed: int, events: Generator[E, C, R]
+) -> Generator[E, C | None, R]:
+    import cv2
+
+    torch.cuda.reset_peak_memory_stats(device)  # earlier runs of this process have set it
+    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=[device]):
+        torch.manual_seed(seed)
+        state = _random_state(device)
+    command: C | None = None
+    with contextlib.closing(events):
+        while True:
+            threads = cv2.getNumThreads()
+            cv2.setNumThreads(0)
+            with (
+                torch.random.fork_rng(devices=[device]),
+                torch.cuda.device(device),
+                torch.cuda.stream(stream),
+            ):
+                torch.set_rng_state(state[0])
+                torch.cuda.set_rng_state(state[1], device)
+                try:
+                    event = events.send(command)  # type: ignore[arg-type]
+                except StopIteration as end:
+                    result: R = end.value
+                    return result
+                finally:
+                    state = _random_state(device)
+                    cv2.setNumThreads(threads)
+            command = yield event
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device)
+
+
 @contextlib.contextmanager
-def same_bits(device: torch.device, seed: int) -> Iterator[None]:
-    """Run on one thread on a CPU, with torch's generators seeded, and put both back.
+def same_bits(seed: int) -> Iterator[None]:
+    """Run on one thread, with torch's generators seeded, and put both back.
 
     One and two threads sum in different orders and give different bits; on small networks more
     threads are also slower.
@@ -61,13 +118,9 @@ def same_bits(device: torch.device, seed: int) -> Iterator[None]:
 
     threads = torch.get_num_threads()
     cv_threads = cv2.getNumThreads()
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)  # earlier runs of this process have set it
-        torch.manual_seed(seed)
-        if device.type == "cpu":
-            torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        torch.set_num_threads(1)
         cv2.setNumThreads(0)
         try:
             with threadpoolctl.threadpool_limits(1):

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from harness.experiment.metric_names import METRICS, QUICK
 from harness.experiment.spec import Training
 from harness.strategies.base import Strategy
-from harness.training.buffers import Chunk
+from harness.training.buffers import Chunk, Decided
+from harness.training.captured import Captured, Cuda
 from harness.training.metrics import evaluate, quick
 from harness.training.models import Classifier
 from harness.training.pipeline import Pipeline
-from harness.training.plan import Plan
+from harness.training.staging import Stager
 from harness.training.step import (
-    Decided,
     Eager,
     Executor,
     Losses,
@@ -65,6 +65,11 @@ class Evaluated:
     values: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Waiting(Progress):
+    """Nothing more can be done before the device, or a worker, has gone on."""
+
+
 Event = Progress | Evaluated
 
 
@@ -79,6 +84,7 @@ class Outcome:
         mixed: Batches mixed, by strategy.
         delivered: ``int64[C]``, samples of each class that batches held before mixing.
         seconds: Wall time of training and of evaluation.
+        notes: What the user should know.
     """
 
     delivered: NDArray[np.int64]
@@ -87,6 +93,7 @@ class Outcome:
     history: list[dict[str, float]] = field(default_factory=list)
     mixed: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+    notes: list[str] = field(default_factory=list)
 
     def count(self, made: Chunk, first: int, last: int, batch_size: int) -> None:
         """Add what steps ``[first, last)`` of a chunk delivered and mixed."""
@@ -105,7 +112,8 @@ class Loop:
     Attributes:
         model: On `device`.
         pipeline: Delivers batches.
-        plan: Decides them.
+        stager: Does the host's part of each step, where there is one.
+        decided: The decisions of every step.
         strategies: The recipe; its losses are taken from here.
         class_counts: ``float32[C]``, expanded training rows per class, on `device`.
         training: Budget and optimiser.
@@ -121,7 +129,8 @@ class Loop:
 
     model: Classifier
     pipeline: Pipeline
-    plan: Plan
+    stager: Stager | None
+    decided: Decided
     strategies: tuple[Strategy, ...]
     class_counts: Tensor
     training: Training
@@ -139,21 +148,17 @@ class Loop:
         outcome = Outcome(np.zeros(len(self.train_counts), np.int64))
         optimizer = make_optimizer(self.model, self.training)
         step = Step(self.model, self.pipeline, optimizer, self.precision, self.device)
-        decided = Decided(self.plan, self.steps)
-        losses = Losses(self.strategies, self.class_counts, self.steps)
-        executor = Eager(
-            step, decided, self.pipeline, losses, self.training, self.steps, self.device
-        )
+        executor = self._executor(step)
         best: tuple[float, int, dict[str, Tensor]] | None = None
         first = 0
         for last in sorted(evaluation_steps(self.steps, self.training.eval_every)):
             clock = time.perf_counter()
-            yield from self._train(executor, decided, first, last, outcome)
+            yield from self._train(executor, first, last, outcome)
             values = self._since(step.total, first, last, outcome, clock)
             if not np.isfinite(values["train/loss"]):
                 outcome.status = "diverged"
                 return outcome
-            values |= self._validate(outcome)
+            values |= yield from self._validate(executor, last, outcome)
             if not np.isfinite(values.get("val/nll", 0.0)):
                 outcome.status = "diverged"
                 return outcome
@@ -164,24 +169,41 @@ class Loop:
                 outcome.status = "stopped"
                 return outcome
             first = last
+        if executor.problem:
+            outcome.notes.append(executor.problem)
         if best is not None:
             outcome.selected_step = best[1]
             self.model.load_state_dict(best[2])
         return outcome
 
+    def _executor(self, step: Step) -> Executor:
+        losses = Losses(self.strategies, self.class_counts, self.steps)
+        parts = (step, self.decided, self.stager, losses, self.training, self.steps, self.device)
+        if self.device.type == "cuda" and not step.scaler.is_enabled():
+            return Captured(*parts, Cuda())
+        return Eager(*parts)
+
+    def close(self) -> None:
+        """Let go of what was started for the run."""
+        if self.stager is not None:
+            self.stager.close()
+
     def _train(
-        self, executor: Executor, decided: Decided, first: int, last: int, outcome: Outcome
+        self, executor: Executor, first: int, last: int, outcome: Outcome
     ) -> Generator[Event, Command | None, None]:
         """Do steps ``[first, last)``, chunk by chunk."""
         self.model.train()
+        end = first
         while first < last:
-            made = decided.at(first)
+            made = self.decided.at(first)
             end = min(last, made.first + len(made.decisions))
             for _ in executor.advance(first, end):
-                yield Progress(first, self.steps)
+                yield Waiting(first, self.steps)
             outcome.count(made, first, end, self.training.batch_size)
             first = end
             yield Progress(end, self.steps)
+        for _ in executor.settle():
+            yield Waiting(end, self.steps)
 
     def _since(
         self, total: Tensor, first: int, last: int, outcome: Outcome, clock: float
@@ -197,11 +219,16 @@ class Loop:
             "images_per_second": (last - first) * self.training.batch_size / spent,
         }
 
-    def _validate(self, outcome: Outcome) -> dict[str, float]:
+    def _validate(
+        self, executor: Executor, step: int, outcome: Outcome
+    ) -> Generator[Event, Command | None, dict[str, float]]:
         if not len(self.val):
             return {}
         clock = time.perf_counter()
-        probabilities = self.predict(self.val)
+        launched = self._launch(self.val)
+        for _ in executor.settle():
+            yield Waiting(step, self.steps)
+        probabilities: NDArray[np.float32] = launched.cpu().numpy()
         if not np.isfinite(probabilities).all():
             values: Mapping[str, Any] = {"nll": float("nan")}
         elif self.metric in QUICK or self.training.select == "last":
@@ -212,9 +239,13 @@ class Loop:
         return {f"val/{name}": float(v) for name, v in values.items() if v is not None}
 
     def predict(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return class probabilities ``float32[n, C]`` of stored rows, as `predict` below."""
+        """Return class probabilities ``float32[n, C]`` of stored rows, as `probabilities_of`."""
+        values: NDArray[np.float32] = self._launch(rows).cpu().numpy()
+        return values
+
+    def _launch(self, rows: NDArray[np.int64]) -> Tensor:
         batches = self.pipeline.rows(rows)
-        return predict(self.model, batches, self.device, self.precision, self.scale)
+        return probabilities_of(self.model, batches, self.device, self.precision, self.scale)
 
     def _better(
         self,
@@ -240,16 +271,15 @@ def evaluation_steps(steps: int, every: float) -> frozenset[int]:
     return frozenset(max(1, round(steps * (i + 1) / count)) for i in range(count)) | {steps}
 
 
-def predict(
+def probabilities_of(
     model: nn.Module,
     batches: Iterator[Tensor],
     device: torch.device,
     precision: str = "fp32",
     scale: float = 1.0,
-) -> NDArray[np.float32]:
+) -> Tensor:
     """Return class probabilities ``float32[n, C]``; leaves the model in evaluation mode."""
     model.eval()
     with torch.inference_mode(), autocast(device, precision):
-        parts = [torch.softmax(model(inputs).float() * scale, dim=1).cpu() for inputs in batches]
-    values: NDArray[np.float32] = torch.cat(parts).numpy()
-    return values
+        parts = [torch.softmax(model(inputs).float() * scale, dim=1) for inputs in batches]
+    return torch.cat(parts)

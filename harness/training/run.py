@@ -4,10 +4,10 @@
 is the same with every failure turned into an `error.json`, so that a failure stays in its run.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +15,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from harness.datasets.base import Data
-from harness.errors import ConfigError, DataError, HarnessError, listing
-from harness.experiment.facts import facts_of
+from harness.errors import DataError, HarnessError
 from harness.experiment.spec import RunSpec
-from harness.strategies.base import Facts, Strategy, Synthesis, deciding
-from harness.streams import stream, torch_seed
+from harness.streams import torch_seed
 from harness.training import device as devices
 from harness.training import models
-from harness.training.loop import Command, Event, Loop, Outcome, Progress
+from harness.training.loop import Command, Event, Outcome, Progress
 from harness.training.metrics import Evaluation, evaluate
-from harness.training.pipeline import Pipeline
-from harness.training.plan import Plan
+from harness.training.prepare import Prepared, prepare
 from harness.training.rundir import SCHEMA, WEIGHTS, RunDir
 
 
-@dataclass
-class Prepared:
-    """Everything of a run but its training."""
-
-    spec: RunSpec
-    data: Data
-    facts: Facts
-    synthesis: Synthesis | None
-    loop: Loop
-    notes: list[str]
-
-
 def start(
-    spec: RunSpec, rundir: Path, device: str = "auto", keep_weights: bool = True
+    spec: RunSpec,
+    rundir: Path,
+    device: str = "auto",
+    keep_weights: bool = True,
+    workers: int = 0,
 ) -> Generator[Event, Command | None, dict[str, Any]]:
     """Train one run and write its files; yield what happens and return ``result.json``.
 
@@ -52,6 +40,7 @@ def start(
         rundir: An existing folder that belongs to this attempt alone.
         device: As in `harness.training.device.choose`.
         keep_weights: Whether to write the weights.
+        workers: Processes that prepare images ahead, for recipes with a per-image tail.
 
     Raises:
         HarnessError: The dataset, the recipe and the model do not fit together.
@@ -59,29 +48,9 @@ def start(
     folder = RunDir(rundir)
     folder.write_json("spec.json", spec.to_json())
     place, precision = devices.choose(device)
-    begun = time.perf_counter()
-    with devices.same_bits(place, torch_seed(spec.seed, "model")):
-        run = prepare(spec, place, precision)
-        prepared = time.perf_counter() - begun
-        yield Progress(0, run.facts.steps)
-        outcome = yield from run.loop.run()
-        result = _result(run, outcome)
-        if outcome.status != "diverged":
-            result["metrics"] = _evaluate(run, folder, outcome)
-            result["status"] = outcome.status
-        if keep_weights and outcome.status == "done":
-            state = {
-                name: value.cpu() for name, value in run.loop.model.network.state_dict().items()
-            }
-            torch.save(state, rundir / WEIGHTS)
-    chosen = any(f"val/{spec.metric}" in row for row in outcome.history)
-    if spec.training.select == "best" and outcome.status == "done" and not chosen:
-        result["notes"].append(
-            f"{spec.metric} is not defined on this val: the weights are those of the last step"
-        )
-    result["cost"] = _cost(outcome, run, prepared, time.perf_counter() - begun, place)
+    events = _trained(spec, folder, place, precision, keep_weights, workers)
+    result = yield from devices.isolated(place, torch_seed(spec.seed, "model"), events)
     result["device"] = {"name": devices.describe(place), "type": place.type, "precision": precision}
-    folder.write_history(outcome.history)
     folder.write_env({"device": result["device"], "threads": 1 if place.type == "cpu" else None})
     for note in result["notes"]:
         folder.log(note)
@@ -89,15 +58,51 @@ def start(
     return result
 
 
+def _trained(
+    spec: RunSpec,
+    folder: RunDir,
+    place: torch.device,
+    precision: str,
+    keep_weights: bool,
+    workers: int,
+) -> Generator[Event, Command | None, dict[str, Any]]:
+    """Prepare, train and evaluate; write tables, predictions and weights."""
+    begun = time.perf_counter()
+    run = prepare(spec, place, precision, workers)
+    prepared = time.perf_counter() - begun
+    yield Progress(0, run.facts.steps)
+    with contextlib.closing(run.loop):
+        outcome = yield from run.loop.run()
+    result = _result(run, outcome)
+    if outcome.status != "diverged":
+        result["metrics"] = _evaluate(run, folder, outcome)
+        result["status"] = outcome.status
+    if keep_weights and outcome.status == "done":
+        state = run.loop.model.network.state_dict()
+        torch.save({name: value.cpu() for name, value in state.items()}, folder.path / WEIGHTS)
+    chosen = any(f"val/{spec.metric}" in row for row in outcome.history)
+    if spec.training.select == "best" and outcome.status == "done" and not chosen:
+        result["notes"].append(
+            f"{spec.metric} is not defined on this val: the weights are those of the last step"
+        )
+    folder.write_history(outcome.history)
+    result["cost"] = _cost(outcome, run, prepared, time.perf_counter() - begun, place)
+    return result
+
+
 def drain(
-    spec: RunSpec, rundir: Path, device: str = "auto", keep_weights: bool = True
+    spec: RunSpec,
+    rundir: Path,
+    device: str = "auto",
+    keep_weights: bool = True,
+    workers: int = 0,
 ) -> Generator[Event, Command | None, str]:
     """Run `start`; return ``done``, ``diverged``, ``stopped`` or ``failed``.
 
     A failure is written to ``error.json`` and never raised; Ctrl-C is.
     """
     try:
-        result = yield from start(spec, rundir, device, keep_weights)
+        result = yield from start(spec, rundir, device, keep_weights, workers)
         return str(result["status"])
     except HarnessError as error:
         RunDir(rundir).write_error("input", str(error), error)
@@ -106,118 +111,6 @@ def drain(
     except Exception as error:
         RunDir(rundir).write_error("exception", f"{type(error).__name__}: {error}", error)
     return "failed"
-
-
-def prepare(spec: RunSpec, place: torch.device, precision: str = "fp32") -> Prepared:
-    """Load the data, decide the plan, build the model.
-
-    Raises:
-        HarnessError: They do not fit together, or the data changed since it was planned.
-    """
-    data = spec.dataset.load(spec.seed, spec.fold, spec.folds)
-    if data.index.content != spec.content:
-        raise DataError(
-            f"dataset '{spec.dataset_label}' has changed since this run was planned; run the "
-            "experiment again to plan it on what is there now"
-        )
-    labels = data.labels[data.rows.train]
-    synthesis = _synthesis(spec, data, labels)
-    facts = _facts(spec, data, synthesis)
-    plan = Plan(spec.strategies, facts, labels, synthesis, spec.seed)
-    model, moments, notes = _model(spec, data)
-    model = model.to(place)
-    if place.type in ("cpu", "cuda"):  # batches come with channels last
-        model = model.to(memory_format=torch.channels_last)
-    pipeline = Pipeline(data, synthesis, plan, place, moments, spec.training.label_smoothing)
-    loop = Loop(
-        model=model,
-        pipeline=pipeline,
-        plan=plan,
-        strategies=spec.strategies,
-        class_counts=torch.from_numpy(facts.expanded_counts.astype(np.float32)).to(place),
-        training=spec.training,
-        steps=facts.steps,
-        metric=spec.metric,
-        val=data.rows.val,
-        val_labels=data.labels[data.rows.val],
-        train_counts=data.train_counts,
-        device=place,
-        precision=precision,
-        scale=_logit_scale(spec.strategies),
-    )
-    named = [
-        f"{data.class_names[k]}: {text}"
-        for k, text in (synthesis.notes if synthesis else {}).items()
-    ]
-    return Prepared(spec, data, facts, synthesis, loop, [*data.notes, *named, *notes])
-
-
-def _synthesis(spec: RunSpec, data: Data, labels: NDArray[np.int64]) -> Synthesis | None:
-    for strategy in deciding(spec.strategies, "synthesize"):
-        rows = data.features[data.rows.train]
-        rng = stream(spec.seed, "synthesize")
-        synthesis = strategy.synthesize(rows.reshape(len(rows), -1), labels, rng)
-        _check_synthesis(strategy, synthesis, labels)
-        return synthesis
-    return None
-
-
-def _check_synthesis(strategy: Strategy, made: Synthesis, labels: NDArray[np.int64]) -> None:
-    if not len(made.base) == len(made.neighbour) == len(made.gap):
-        raise ConfigError(f"'{strategy.name}'.synthesize: base, neighbour and gap differ in length")
-    if len(made.base):
-        if min(made.base.min(), made.neighbour.min()) < 0 or (
-            max(made.base.max(), made.neighbour.max()) >= len(labels)
-        ):
-            raise ConfigError(
-                f"'{strategy.name}'.synthesize: rows must lie in 0..{len(labels) - 1}"
-            )
-        if (labels[made.base] != labels[made.neighbour]).any():
-            raise ConfigError(f"'{strategy.name}'.synthesize: a neighbour is of another class")
-        if not (made.gap.min() >= 0 and made.gap.max() <= 1):
-            raise ConfigError(f"'{strategy.name}'.synthesize: gap must lie in [0, 1]")
-
-
-def _facts(spec: RunSpec, data: Data, synthesis: Synthesis | None) -> Facts:
-    """Return what strategies may know of a loaded run, having asked them whether they suit it.
-
-    Raises:
-        ConfigError: The batch is larger than the training set, or a strategy is unsuitable.
-    """
-    counts = data.train_counts
-    expanded = counts.copy()
-    if synthesis is not None:
-        made = data.labels[data.rows.train][synthesis.base]
-        expanded = expanded + np.bincount(made, minlength=len(counts))
-    size = int(counts.sum())
-    if spec.training.batch_size > size:
-        raise ConfigError(
-            f"batch_size {spec.training.batch_size} is larger than the training set ({size})"
-        )
-    facts = facts_of(spec.dataset, spec.training, data.shape, data.class_names, counts, expanded)
-    reasons = [reason for s in spec.strategies if (reason := s.unsuitable(facts))]
-    if reasons:
-        raise ConfigError(listing(reasons))
-    return facts
-
-
-def _model(
-    spec: RunSpec, data: Data
-) -> tuple[models.Classifier, tuple[NDArray[np.float32], NDArray[np.float32]] | None, list[str]]:
-    heads = {type(s).head for s in spec.strategies} - {"linear"}
-    head = heads.pop() if heads else "linear"
-    built = models.build(spec.model, data.shape, len(data.class_names), head, spec.seed)
-    demanded = models.normalisation(spec.model)
-    if demanded is None:
-        return built, None, list(built.notes)
-    mean, std = (np.asarray(part, np.float32) for part in demanded)
-    return built, (mean, std), list(built.notes)
-
-
-def _logit_scale(strategies: tuple[Strategy, ...]) -> float:
-    """Return the scale of the loss that acts last."""
-    losses = sorted(deciding(strategies, "loss"), key=lambda s: s.window()[1])
-    return losses[-1].logit_scale() if losses else 1.0
 
 
 def _result(run: Prepared, outcome: Outcome) -> dict[str, Any]:
@@ -237,7 +130,7 @@ def _result(run: Prepared, outcome: Outcome) -> dict[str, Any]:
         "mixed_share": {name: count / steps for name, count in sorted(outcome.mixed.items())},
         "parameters": models.count_parameters(run.loop.model),
         "normalisation": _normalisation(run),
-        "notes": run.notes,
+        "notes": [*run.notes, *outcome.notes],
     }
 
 
@@ -255,12 +148,18 @@ def _normalisation(run: Prepared) -> dict[str, Any] | None:
 
 
 def _evaluate(run: Prepared, folder: RunDir, outcome: Outcome) -> dict[str, Any]:
-    """Score val and test once with the chosen weights; write tables and predictions."""
+    """Score val and test once with the chosen weights; write tables and predictions.
+
+    A run that was stopped early is compared by nobody: its test set stays unseen.
+    """
     clock = time.perf_counter()
     loop, data = run.loop, run.data
     found: dict[str, Evaluation] = {}
     arrays: dict[str, NDArray[Any]] = {}
-    for name, rows in (("val", data.rows.val), ("test", data.rows.test)):
+    parts = {"val": data.rows.val}
+    if outcome.status == "done":
+        parts["test"] = data.rows.test
+    for name, rows in parts.items():
         if not len(rows):
             continue
         probabilities = loop.predict(rows)
@@ -274,7 +173,8 @@ def _evaluate(run: Prepared, folder: RunDir, outcome: Outcome) -> dict[str, Any]
         if len(data.index.ids):
             arrays[f"{name}_ids"] = np.array([data.index.id_of(row) for row in rows], dtype=np.str_)
     folder.write_per_class(data.class_names, {name: e.per_class for name, e in found.items()})
-    folder.write_confusion(data.class_names, found["test"].confusion)
+    if "test" in found:
+        folder.write_confusion(data.class_names, found["test"].confusion)
     folder.write_predictions(**arrays)
     outcome.seconds["evaluate"] += time.perf_counter() - clock
     return {name: e.summary for name, e in found.items()}
@@ -305,7 +205,7 @@ def reproduce(rundir: Path, device: str = "auto") -> NDArray[np.float32]:
     if not (rundir / WEIGHTS).is_file():
         raise DataError(f"{rundir} has no weights ({WEIGHTS}); see keep_weights")
     place, precision = devices.choose(device)
-    with devices.same_bits(place, torch_seed(spec.seed, "model")):
+    with devices.same_bits(torch_seed(spec.seed, "model")):
         run = prepare(spec, place, precision)
         state = torch.load(rundir / WEIGHTS, map_location=place, weights_only=True)
         run.loop.model.network.load_state_dict(state)

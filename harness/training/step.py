@@ -8,14 +8,16 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness.experiment.spec import Training
 from harness.strategies.base import Loss, Strategy, deciding
-from harness.training.buffers import CHUNK, Chunk, Slot, Slots, chunk
+from harness.training.buffers import Chunk, Decided, Slot, Slots
 from harness.training.pipeline import Pipeline
-from harness.training.plan import Plan, Steps
+from harness.training.plan import Steps
+from harness.training.staging import Stager
 
 
 class Losses:
@@ -106,31 +108,19 @@ class Step:
 
 
 class Executor(Protocol):
-    """Carries steps out, in order."""
+    """Carries steps out, in order.
+
+    Attributes:
+        problem: Why it is slower than it could be, or empty.
+    """
+
+    problem: str
 
     def advance(self, first: int, last: int) -> Iterator[None]:
         """Do steps ``[first, last)``; yield while the device has no room for more."""
 
-
-class Decided:
-    """The decisions of a run, chunk by chunk.
-
-    Args:
-        plan: Decides them.
-        steps: Length of the budget.
-    """
-
-    def __init__(self, plan: Plan, steps: int) -> None:
-        self._plan = plan
-        self._steps = steps
-        self._chunk: Chunk | None = None
-
-    def at(self, step: int) -> Chunk:
-        """Return the chunk that holds `step`."""
-        first = step - step % CHUNK
-        if self._chunk is None or self._chunk.first != first:
-            self._chunk = chunk(self._plan, first, min(first + CHUNK, self._steps))
-        return self._chunk
+    def settle(self) -> Iterator[None]:
+        """Yield until everything that was asked for is done."""
 
 
 class Eager:
@@ -139,7 +129,7 @@ class Eager:
     Args:
         step: What a step does.
         decided: The decisions.
-        pipeline: Stages images on the host where need be.
+        stager: Does the host's part of each step, where there is one.
         losses: The loss of each step.
         training: For the learning rate.
         steps: Length of the budget.
@@ -150,7 +140,7 @@ class Eager:
         self,
         step: Step,
         decided: Decided,
-        pipeline: Pipeline,
+        stager: Stager | None,
         losses: Losses,
         training: Training,
         steps: int,
@@ -158,20 +148,28 @@ class Eager:
     ) -> None:
         self._step = step
         self._decided = decided
-        self._pipeline = pipeline
+        self._stager = stager
         self._losses = losses
         self._training = training
         self._steps = steps
         self._device = device
         self._slots: tuple[Chunk, Slots] | None = None
+        self.problem = ""
+        if step.scaler.is_enabled():
+            self.problem = "fp16 needs a gradient scaler: steps are not captured, and run slower"
 
     def advance(self, first: int, last: int) -> Iterator[None]:
         """Do steps ``[first, last)``; never waits."""
         for step in range(first, last):
             slot = self._slot(step)
-            self._step.set_rate(self._training.rate(step, self._steps))
+            # in single precision, as a captured step reads it from the device
+            self._step.set_rate(float(np.float32(self._training.rate(step, self._steps))))
             self._step.forget_gradients()
             self._step(slot, self._losses.at(step))
+        return iter(())
+
+    def settle(self) -> Iterator[None]:
+        """Everything is done when `advance` returns, or waited for where it is read."""
         return iter(())
 
     def _slot(self, step: int) -> Slot:
@@ -179,8 +177,8 @@ class Eager:
         if self._slots is None or self._slots[0] is not made:
             self._slots = made, Slots(made)
         slot = self._slots[1].at(step)
-        if self._pipeline.staged:
-            slot["values"] = self._pipeline.stage(made.decisions[step - made.first])
+        if self._stager is not None:
+            slot["values"] = self._stager.get(step)
         if self._device.type != "cpu":
             slot = {name: value.to(self._device) for name, value in slot.items()}
         return slot

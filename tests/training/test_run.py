@@ -17,7 +17,8 @@ from harness.registry import strategies as registry
 from harness.strategies.base import Batch, Loss, Mix, Strategy, Synthesis
 from harness.training.loop import Command, Evaluated, evaluation_steps
 from harness.training.metrics import evaluate
-from harness.training.run import drain, prepare, reproduce, start
+from harness.training.prepare import prepare
+from harness.training.run import drain, reproduce, start
 
 MakeSpec = Callable[..., RunSpec]
 

@@ -1,0 +1,184 @@
+"""A run made ready: its data loaded, its decisions made, its model built."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.datasets.base import Data
+from harness.errors import ConfigError, DataError, listing
+from harness.experiment.facts import facts_of
+from harness.experiment.spec import RunSpec
+from harness.strategies.base import Facts, Strategy, Synthesis, deciding
+from harness.streams import stream
+from harness.training import models
+from harness.training.buffers import Decided
+from harness.training.image_workers import image_workers
+from harness.training.loop import Loop
+from harness.training.pipeline import Pipeline
+from harness.training.plan import Plan
+from harness.training.staging import Elsewhere, Here, Stager
+
+
+@dataclass
+class Prepared:
+    """Everything of a run but its training."""
+
+    spec: RunSpec
+    data: Data
+    facts: Facts
+    synthesis: Synthesis | None
+    loop: Loop
+    notes: list[str]
+
+
+def prepare(
+    spec: RunSpec, place: torch.device, precision: str = "fp32", workers: int = 0
+) -> Prepared:
+    """Load the data, decide the plan, build the model.
+
+    Args:
+        spec: What to train.
+        place: Where.
+        precision: As in `harness.training.device.choose`.
+        workers: Processes that prepare images ahead where the recipe has a per-image tail.
+
+    Raises:
+        HarnessError: They do not fit together, or the data changed since it was planned.
+    """
+    data, synthesis, facts, plan = _decided(spec)
+    model, moments, notes = _model(spec, data)
+    model = model.to(place)
+    if place.type in ("cpu", "cuda"):  # batches come with channels last
+        model = model.to(memory_format=torch.channels_last)
+    pipeline = Pipeline(data, synthesis, plan, place, moments, spec.training.label_smoothing)
+    decided = Decided(plan)
+    loop = Loop(
+        model=model,
+        pipeline=pipeline,
+        stager=_stager(spec, data, decided, pipeline, workers),
+        decided=decided,
+        strategies=spec.strategies,
+        class_counts=torch.from_numpy(facts.expanded_counts.astype(np.float32)).to(place),
+        training=spec.training,
+        steps=facts.steps,
+        metric=spec.metric,
+        val=data.rows.val,
+        val_labels=data.labels[data.rows.val],
+        train_counts=data.train_counts,
+        device=place,
+        precision=precision,
+        scale=_logit_scale(spec.strategies),
+    )
+    named = [
+        f"{data.class_names[k]}: {text}"
+        for k, text in (synthesis.notes if synthesis else {}).items()
+    ]
+    return Prepared(spec, data, facts, synthesis, loop, [*data.notes, *named, *notes])
+
+
+def _stager(
+    spec: RunSpec, data: Data, decided: Decided, pipeline: Pipeline, workers: int
+) -> Stager | None:
+    """Return who does the host's part of each step, or None where there is none."""
+    if not pipeline.staged:
+        return None
+    if not workers:
+        return Here(pipeline, decided)
+    partners = any(deciding(spec.strategies, "blend"))  # which may stand behind the batch
+    rows = spec.training.batch_size * (2 if partners else 1)
+    steps = spec.training.steps(len(data.rows.train))
+    dtype = "uint8" if data.features.dtype == np.uint8 else "float32"
+    return Elsewhere(image_workers(workers), spec, rows, data.shape, dtype, steps)
+
+
+def host_pipeline(spec: RunSpec) -> tuple[Plan, Pipeline]:
+    """Return what stages the images of a run on the host, without its model.
+
+    Raises:
+        HarnessError: As `prepare`.
+    """
+    data, synthesis, _, plan = _decided(spec)
+    return plan, Pipeline(data, synthesis, plan, torch.device("cpu"))
+
+
+def _decided(spec: RunSpec) -> tuple[Data, Synthesis | None, Facts, Plan]:
+    data = spec.dataset.load(spec.seed, spec.fold, spec.folds)
+    if data.index.content != spec.content:
+        raise DataError(
+            f"dataset '{spec.dataset_label}' has changed since this run was planned; run the "
+            "experiment again to plan it on what is there now"
+        )
+    labels = data.labels[data.rows.train]
+    synthesis = _synthesis(spec, data, labels)
+    facts = _facts(spec, data, synthesis)
+    return data, synthesis, facts, Plan(spec.strategies, facts, labels, synthesis, spec.seed)
+
+
+def _synthesis(spec: RunSpec, data: Data, labels: NDArray[np.int64]) -> Synthesis | None:
+    for strategy in deciding(spec.strategies, "synthesize"):
+        rows = data.features[data.rows.train]
+        rng = stream(spec.seed, "synthesize")
+        synthesis = strategy.synthesize(rows.reshape(len(rows), -1), labels, rng)
+        _check_synthesis(strategy, synthesis, labels)
+        return synthesis
+    return None
+
+
+def _check_synthesis(strategy: Strategy, made: Synthesis, labels: NDArray[np.int64]) -> None:
+    if not len(made.base) == len(made.neighbour) == len(made.gap):
+        raise ConfigError(f"'{strategy.name}'.synthesize: base, neighbour and gap differ in length")
+    if len(made.base):
+        if min(made.base.min(), made.neighbour.min()) < 0 or (
+            max(made.base.max(), made.neighbour.max()) >= len(labels)
+        ):
+            raise ConfigError(
+                f"'{strategy.name}'.synthesize: rows must lie in 0..{len(labels) - 1}"
+            )
+        if (labels[made.base] != labels[made.neighbour]).any():
+            raise ConfigError(f"'{strategy.name}'.synthesize: a neighbour is of another class")
+        if not (made.gap.min() >= 0 and made.gap.max() <= 1):
+            raise ConfigError(f"'{strategy.name}'.synthesize: gap must lie in [0, 1]")
+
+
+def _facts(spec: RunSpec, data: Data, synthesis: Synthesis | None) -> Facts:
+    """Return what strategies may know of a loaded run, having asked them whether they suit it.
+
+    Raises:
+        ConfigError: The batch is larger than the training set, or a strategy is unsuitable.
+    """
+    counts = data.train_counts
+    expanded = counts.copy()
+    if synthesis is not None:
+        made = data.labels[data.rows.train][synthesis.base]
+        expanded = expanded + np.bincount(made, minlength=len(counts))
+    size = int(counts.sum())
+    if spec.training.batch_size > size:
+        raise ConfigError(
+            f"batch_size {spec.training.batch_size} is larger than the training set ({size})"
+        )
+    facts = facts_of(spec.dataset, spec.training, data.shape, data.class_names, counts, expanded)
+    reasons = [reason for s in spec.strategies if (reason := s.unsuitable(facts))]
+    if reasons:
+        raise ConfigError(listing(reasons))
+    return facts
+
+
+def _model(
+    spec: RunSpec, data: Data
+) -> tuple[models.Classifier, tuple[NDArray[np.float32], NDArray[np.float32]] | None, list[str]]:
+    heads = {type(s).head for s in spec.strategies} - {"linear"}
+    head = heads.pop() if heads else "linear"
+    built = models.build(spec.model, data.shape, len(data.class_names), head, spec.seed)
+    demanded = models.normalisation(spec.model)
+    if demanded is None:
+        return built, None, list(built.notes)
+    mean, std = (np.asarray(part, np.float32) for part in demanded)
+    return built, (mean, std), list(built.notes)
+
+
+def _logit_scale(strategies: tuple[Strategy, ...]) -> float:
+    """Return the scale of the loss that acts last."""
+    losses = sorted(deciding(strategies, "loss"), key=lambda s: s.window()[1])
+    return losses[-1].logit_scale() if losses else 1.0

@@ -1,0 +1,113 @@
+"""Where the host's part of a step is done: here when it is asked for, or ahead by workers.
+
+What a step's images are is a function of the run and the step, so the bits do not depend on who
+prepared them.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.experiment.spec import RunSpec
+from harness.training.buffers import Decided
+from harness.training.image_workers import ImageWorkers
+from harness.training.pipeline import Pipeline
+
+
+class Stager(Protocol):
+    """Gives the host's part of each step."""
+
+    def ready(self, step: int) -> bool:
+        """Whether `get` would not wait."""
+
+    def get(self, step: int) -> Tensor:
+        """Return what `Pipeline.stage` returns for `step`; good until the next call."""
+
+    def close(self) -> None:
+        """Let go of whatever was started for the run."""
+
+
+class Here:
+    """Prepares images when they are asked for.
+
+    Args:
+        pipeline: Of the run.
+        decided: Of the run.
+    """
+
+    def __init__(self, pipeline: Pipeline, decided: Decided) -> None:
+        self._pipeline = pipeline
+        self._decided = decided
+
+    def ready(self, step: int) -> bool:
+        """It always is: the work is done in `get`."""
+        return True
+
+    def get(self, step: int) -> Tensor:
+        """Prepare the images of `step`."""
+        made = self._decided.at(step)
+        return self._pipeline.stage(made.decisions[step - made.first])
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class Elsewhere:
+    """Has images prepared by workers, some steps ahead.
+
+    Args:
+        workers: The processes.
+        spec: The run.
+        rows: Most rows of a step.
+        sample: Shape of one image.
+        dtype: ``uint8`` or ``float32``.
+        steps: Length of the budget.
+    """
+
+    def __init__(
+        self,
+        workers: ImageWorkers,
+        spec: RunSpec,
+        rows: int,
+        sample: tuple[int, ...],
+        dtype: str,
+        steps: int,
+    ) -> None:
+        self._workers = workers
+        self._steps = steps
+        self._depth = 2 * len(workers) + 2
+        self._asked: int | None = None
+        descriptor, name = tempfile.mkstemp(dir=workers.folder)
+        os.close(descriptor)
+        self._path, shape = Path(name), (self._depth, rows, *sample)
+        self._ring = np.memmap(name, dtype, "w+", shape=shape)
+        self._run = workers.open(spec, self._path, shape, dtype)
+
+    def ready(self, step: int) -> bool:
+        """Whether the images of `step` are there."""
+        self._ask(step)
+        return self._workers.ready(self._run, step)
+
+    def get(self, step: int) -> Tensor:
+        """Return the images of `step`, having asked for those of the steps that follow."""
+        self._ask(step)
+        rows = self._workers.take(self._run, step)
+        return torch.from_numpy(self._ring[step % self._depth, :rows])
+
+    def _ask(self, step: int) -> None:
+        """Ask for `step` and what fits into the ring; the place of the step before is free now."""
+        first = step if self._asked is None else self._asked
+        for wanted in range(first, min(step + self._depth - 1, self._steps)):
+            self._workers.ask(self._run, wanted, wanted % self._depth)
+            self._asked = wanted + 1
+
+    def close(self) -> None:
+        """Drop the ring."""
+        self._workers.forget(self._run)
+        del self._ring
+        self._path.unlink(missing_ok=True)

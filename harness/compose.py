@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rich.console import Console
 
 from harness.datasets.base import forget
-from harness.errors import ConfigError, did_you_mean, listing
-from harness.execution.executors.local import Local, check_device, default_slots
+from harness.errors import ConfigError, counted, did_you_mean, listing
+from harness.execution.estimate import Estimate, estimate, measure, shape_of, sizes_of
+from harness.execution.executors.local import Local
+from harness.execution.executors.resources import check_device, layout
 from harness.execution.progress import Display
 from harness.execution.runner import Executor, Listener, Summary, run
 from harness.execution.store import Store
@@ -194,8 +196,25 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
         from harness.execution.executors.inline import Inline
 
         return Inline(options.device, keep_weights)
-    slots = options.jobs or default_slots(options.device, options.runs_per_gpu)
-    return Local(min(slots, runs), options.device, keep_weights)
+    shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
+    return Local(shared, keep_weights)
+
+
+def cost(plan: Plan, runs: Sequence[RunSpec], options: Options, console: Console) -> Estimate:
+    """Measure what runs would cost with these options; leaves nothing behind.
+
+    Raises:
+        HarnessError: The device does not exist, or a run of a few steps fails.
+    """
+    check_device(options.device)
+    shared = layout(options.device, options.jobs, options.runs_per_gpu, len(runs))
+    keep = plan.experiment.keep_weights != "none"
+    shapes = len({shape_of(spec) for spec in runs})
+    _say(console, f"measuring {counted(shapes, 'shape')} of run, some steps each …", "")
+    found = measure(runs, lambda: Local(shared, keep), shared.at_a_time)
+    cap = plan.experiment.weights_gb * 1e9 if keep else 0.0
+    sizes, processes = sizes_of(plan.infos), len(shared.gpus)
+    return estimate(runs, found, sizes, shared.at_a_time, processes, cap)
 
 
 def run_experiment(

@@ -37,14 +37,18 @@ def test_every_trap_is_tested_or_has_a_reason() -> None:
         assert named or len(what) > 40
 
 
-def test_t28_albumentations_is_pinned_and_imported_in_two_places() -> None:
+def test_t28_albumentations_is_pinned_and_imported_in_three_places() -> None:
     assert "albumentations==2.0.8" in PROJECT["dependencies"]
     importing = {
         path.relative_to(ROOT / "harness").as_posix()
         for path in (ROOT / "harness").rglob("*.py")
         if re.search(r"^\s*(import|from) albumentations", text_of(path), re.MULTILINE)
     }
-    assert importing == {"training/per_image.py", "strategies/transform_list.py"}
+    assert importing == {
+        "strategies/transform_list.py",
+        "training/per_image.py",
+        "training/transform_calls.py",
+    }
 
 
 def test_bounds_are_those_that_were_promised() -> None:

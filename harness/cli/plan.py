@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rich.table import Table
 
 from harness import compose
-from harness.cli.shared import find, out, print_json
-from harness.errors import listing
+from harness.cli.shared import err, find, out, print_json
+from harness.errors import ConfigError, counted, listing
+from harness.execution.estimate import Estimate
 from harness.execution.store import Store, read_json
 from harness.experiment.expand import Plan, Remark, expand
 from harness.experiment.schema import load
@@ -25,21 +25,56 @@ def run(
     file: str,
     sets: Sequence[str],
     plugins: Sequence[str],
-    results: Path,
-    only: Sequence[str],
+    how: dict[str, Any],
+    measure: bool,
+    price: float | None,
     as_json: bool,
 ) -> None:
-    """Validate, expand and print; train nothing."""
+    """Validate, expand and print; train nothing, or with `measure` some steps.
+
+    Args:
+        file: An experiment file, or the name of a shipped one.
+        sets: Assignments to make in it.
+        plugins: Modules and files to import.
+        how: Options of `compose.Options` by name.
+        measure: Whether to measure what the runs that are to do will cost.
+        price: Of an hour, or None.
+        as_json: Print JSON.
+
+    Raises:
+        HarnessError: Something is wrong with the file, or a price is asked for without measuring.
+    """
+    if price is not None and not measure:
+        raise ConfigError("--price goes with --measure, which tells the hours")
     experiment = load(find(file), sets, plugins)
     plan = expand(experiment)
     compose.check_names(plan)
-    runs = compose.select(plan.runs, only)
-    states = _states(runs, Store(results, experiment.name))
+    options = compose.Options(**how)
+    runs = compose.select(plan.runs, options.only)
+    store = Store(options.results, experiment.name)
+    states = _states(runs, store)
+    missing = [spec for spec in runs if states[spec.key] == "to do"]
+    cost = compose.cost(plan, missing, options, err) if measure and missing else None
     if as_json:
-        print_json(_data(plan, runs, states))
+        data = _data(plan, runs, states)
+        if cost is not None:
+            data["cost"] = {**vars(cost), "price": _price(cost, price)}
+        print_json(data)
         return
     _classes(plan)
     _matrix(runs, states)
+    _all_remarks(plan)
+    counts = Counter(states.values())
+    parts = ", ".join(f"{counts[state]} {state}" for state in _STATES)
+    line = f"{len(runs)} runs: {parts}  (results in {options.results / experiment.name})"
+    out.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
+    if cost is not None:
+        _show_cost(cost, price)
+    else:
+        _time(runs, states, store)
+
+
+def _all_remarks(plan: Plan) -> None:
     _remarks("cannot run and left out", plan.unsuitable, "red")
     _remarks(
         "expected to do the same as a simpler recipe; run all the same",
@@ -49,12 +84,29 @@ def run(
     _remarks("worth a thought", plan.flags, "yellow")
     for note in plan.notes:
         out.print(f"note: {note}", style="yellow", markup=False, highlight=False)
-    counts = Counter(states.values())
-    parts = ", ".join(f"{counts[state]} {state}" for state in _STATES)
-    folder = results / experiment.name
-    line = f"{len(runs)} runs: {parts}  (results in {folder})"
-    out.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
-    _time(runs, states, Store(results, experiment.name))
+
+
+def _show_cost(cost: Estimate, price: float | None) -> None:
+    """Print time, memory, disk and money."""
+    memory = "" if cost.memory_mb is None else f", {cost.memory_mb / 1e3:.1f} GB of memory"
+    at_a_time = f"{cost.slots} at a time" if cost.slots > 1 else "one at a time"
+    out.print(
+        f"about {_duration(cost.seconds)} for {counted(cost.runs, 'run')}, {at_a_time}{memory}, "
+        f"{_size(cost.bytes)} of disk; from some steps of {counted(cost.shapes, 'shape')} of run",
+        highlight=False,
+        soft_wrap=True,
+    )
+    money = _price(cost, price)
+    if money is not None:
+        out.print(f"about {money:.2f} at {price:g} an hour", highlight=False)
+
+
+def _price(cost: Estimate, price: float | None) -> float | None:
+    return None if price is None else cost.seconds / 3600 * price
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
 def _states(runs: Sequence[RunSpec], store: Store) -> dict[str, str]:
@@ -130,7 +182,10 @@ def _time(runs: Sequence[RunSpec], states: dict[str, str], store: Store) -> None
     if not missing:
         return
     if not done:
-        out.print("the time it takes is shown here once a run is done", style="dim")
+        out.print(
+            "the time it takes is shown here once a run is done; --measure tells it now",
+            style="dim",
+        )
         return
     each = median(read_json(path / "result.json")["cost"]["seconds"] for path in done)
     out.print(

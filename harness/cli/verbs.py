@@ -45,6 +45,9 @@ Only = Annotated[
         "--only", metavar="GLOB", help="Only runs whose recipe, dataset, model or key match."
     ),
 ]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.")]
+RunsPerGpu = Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 DEFAULT_RESULTS = Path("results")
 
 
@@ -88,17 +91,31 @@ def plan(
     plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     only: Only = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Train some steps of each shape; tell the cost.")
+    ] = False,
+    price: Annotated[
+        float | None, typer.Option("--price", min=0.0, help="Of an hour; with --measure.")
+    ] = None,
+    jobs: Jobs = None,
+    runs_per_gpu: RunsPerGpu = 1,
+    device: Device = "auto",
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Show what would run, and what cannot or need not; train nothing.
+
+    With --measure it trains a few steps of each shape of run, on as many slots as `run` would, and
+    tells hours, memory and disk.
 
     Example:  harness plan experiments/quickstart.yaml
     """
     from harness.cli import plan as verb
 
     _cache(cache_dir)
-    verb.run(file, sets or [], plugin or [], results, only or [], as_json)
+    how = {"results": results, "only": tuple(only or ()), "jobs": jobs}
+    how |= {"runs_per_gpu": runs_per_gpu, "device": device}
+    verb.run(file, sets or [], plugin or [], how, measure, price, as_json)
 
 
 @app.command()
@@ -112,11 +129,9 @@ def run(
         int | None, typer.Option("--limit", min=1, help="Do at most so many runs.")
     ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="One seed, a few steps each.")] = False,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.")] = None,
-    runs_per_gpu: Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")] = 1,
-    device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")
-    ] = "auto",
+    jobs: Jobs = None,
+    runs_per_gpu: RunsPerGpu = 1,
+    device: Device = "auto",
     executor: Annotated[str, typer.Option("--executor", help="local or inline.")] = "local",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed runs again.")

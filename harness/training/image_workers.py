@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class ImageWorkers:
         self._problems: dict[int, Exception] = {}
         self._changed = threading.Condition()
         self._runs = 0
+        self._listeners: list[threading.Thread] = []
         self._processes = [self._start() for _ in range(count)]
 
     def __len__(self) -> int:
@@ -51,14 +52,26 @@ class ImageWorkers:
             [sys.executable, "-m", "harness.training.image_workers", str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # ours is the log of a run, which they outlive
             env=environment,
         )
-        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
+        listener.start()
+        self._listeners.append(listener)
         return process
 
     def _listen(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
+        with process.stdout as answers:
+            self._heed(answers)
+        died = RuntimeError("a process that prepares images has died")
+        with self._changed:
+            for run in range(self._runs):
+                self._problems.setdefault(run, died)
+            self._changed.notify_all()
+
+    def _heed(self, answers: Iterable[bytes]) -> None:
+        for line in answers:
             said = json.loads(line)
             with self._changed:
                 if "problem" in said:
@@ -67,11 +80,6 @@ class ImageWorkers:
                 else:
                     self._done[said["run"], said["step"]] = said["rows"]
                 self._changed.notify_all()
-        died = RuntimeError("a process that prepares images has died")
-        with self._changed:
-            for run in range(self._runs):
-                self._problems.setdefault(run, died)
-            self._changed.notify_all()
 
     @property
     def alive(self) -> bool:
@@ -122,8 +130,9 @@ class ImageWorkers:
             assert process.stdin is not None
             with contextlib.suppress(OSError):
                 process.stdin.close()
-        for process in self._processes:
+        for process, listener in zip(self._processes, self._listeners, strict=True):
             process.wait()
+            listener.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

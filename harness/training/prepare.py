@@ -20,6 +20,9 @@ from harness.training.pipeline import Pipeline
 from harness.training.plan import Plan
 from harness.training.staging import Elsewhere, Here, Stager
 
+_WORTH_WORKERS = 50_000
+"""Images of a run below which it takes longer to start workers than to do without."""
+
 
 @dataclass
 class Prepared:
@@ -84,11 +87,11 @@ def _stager(
     """Return who does the host's part of each step, or None where there is none."""
     if not pipeline.staged:
         return None
-    if not workers:
+    steps = spec.training.steps(len(data.rows.train))
+    if not workers or steps * spec.training.batch_size < _WORTH_WORKERS:
         return Here(pipeline, decided)
     partners = any(deciding(spec.strategies, "blend"))  # which may stand behind the batch
     rows = spec.training.batch_size * (2 if partners else 1)
-    steps = spec.training.steps(len(data.rows.train))
     dtype = "uint8" if data.features.dtype == np.uint8 else "float32"
     return Elsewhere(image_workers(workers), spec, rows, data.shape, dtype, steps)
 

@@ -1,6 +1,5 @@
 import json
 import multiprocessing
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.execution.executors.inline import Inline
-from harness.execution.executors.local import Local, default_slots, visible_gpus
+from harness.execution.executors.local import Local
+from harness.execution.executors.resources import Layout
 from harness.execution.runner import Executor, Finished, Job, Message, Progressed, run
 from harness.execution.store import Store
 from harness.execution.weights import WeightKeeper
@@ -37,7 +37,7 @@ class Mishap(Windowed):
             raise RuntimeError("it went wrong")
         if self.how == "print":
             os.write(1, b"said by C")
-            print("said by Python")
+            print("said by Python on GPU", os.environ.get("CUDA_VISIBLE_DEVICES"))
         one = np.ones(len(batch.labels), np.float32)
         return Mix(np.arange(len(one)), one, one)
 '''
@@ -55,6 +55,10 @@ def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "results", "tiny")
     made.create()
     return made
+
+
+def slots(count: int, lanes: int = 1) -> Local:
+    return Local(Layout((None,) * count, "cpu", lanes))
 
 
 class Heard:
@@ -87,7 +91,7 @@ def predictions(path: Path) -> np.ndarray:
 GRID: dict[str, Any] = {"factors": {"smote": ["none", "smote"], "mixup": ["none", "mixup"]}}
 
 
-@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: Local(2, "cpu")])
+@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(2)])
 def test_every_run_is_executed_committed_and_told(
     make: Callable[[], Executor], make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
@@ -102,7 +106,7 @@ def test_every_run_is_executed_committed_and_told(
     assert list((store.path / ".running").iterdir()) == []
 
 
-@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: Local(2, "cpu")])
+@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(2), lambda: slots(1, 3)])
 def test_a_judge_stops_a_run_at_the_evaluation_it_was_asked_of(
     make: Callable[[], Executor], make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
@@ -131,7 +135,7 @@ def test_one_process_and_two_slots_give_the_same_bits(
 ) -> None:
     specs = expand(make_experiment(**GRID)).runs
     stores = [Store(tmp_path / name, "tiny") for name in "ab"]
-    for each, executor in zip(stores, (Inline("cpu"), Local(2, "cpu")), strict=True):
+    for each, executor in zip(stores, (Inline("cpu"), slots(2)), strict=True):
         each.create()
         run(specs if each is stores[0] else specs[::-1], each, executor)
     first, second = (each.runs() for each in stores)
@@ -141,9 +145,27 @@ def test_one_process_and_two_slots_give_the_same_bits(
         )
 
 
-@pytest.mark.parametrize("how", ["die", "raise"])
+def test_runs_that_take_turns_in_a_slot_give_the_bits_of_runs_by_themselves(
+    make_experiment: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs
+    stores = [Store(tmp_path / name, "tiny") for name in "ab"]
+    heard = Heard()
+    for each, executor in zip(stores, (Inline("cpu"), slots(1, lanes=3)), strict=True):
+        each.create()
+        run(specs, each, executor, [heard] if each is stores[1] else [])
+    first, second = (each.runs() for each in stores)
+    for spec in specs:
+        np.testing.assert_array_equal(
+            predictions(first[spec.key].path), predictions(second[spec.key].path)
+        )
+    started = [what for what, _ in heard.events[:3]]
+    assert started == ["started"] * 3, "the first three run at the same time"
+
+
+@pytest.mark.parametrize(("how", "lanes"), [("die", 1), ("raise", 1), ("die", 3)])
 def test_a_run_that_dies_costs_only_itself(
-    how: str, plugin: str, make_experiment: Callable[..., Experiment], store: Store
+    how: str, lanes: int, plugin: str, make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
     recipes = {
         "a": [{"name": "mixup", "p": 0.1}],
@@ -152,7 +174,7 @@ def test_a_run_that_dies_costs_only_itself(
         "c": [{"name": "mixup", "p": 0.3}],
     }
     specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
-    summary = run(specs, store, Local(2, "cpu"), [Heard()])
+    summary = run(specs, store, slots(2, lanes), [Heard()])
     by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
     assert by_recipe == {"nothing": "done", "a": "done", "bad": "failed", "b": "done", "c": "done"}
     (reason,) = summary.failures.values()
@@ -167,10 +189,12 @@ def test_what_a_run_prints_goes_to_its_log(
 ) -> None:
     recipes = {"it": [{"name": "mishap", "how": "print"}]}
     specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
-    summary = run(specs[1:], store, Local(1, "cpu"))
+    executor = Local(Layout(("7",), "cpu"))  # a GPU that is not there: training is on the CPU
+    summary = run(specs[1:], store, executor)
     (path,) = summary.paths.values()
     log = (path / "log.txt").read_text()
     assert "said by C" in log
+    assert "said by Python on GPU 7" in log
     assert "said by" not in capfd.readouterr().out
 
 
@@ -180,7 +204,7 @@ def test_a_plugin_that_is_gone_fails_its_run_and_no_other(
     recipes = {"it": [{"name": "mishap", "how": "none"}]}
     specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
     Path(plugin).unlink()
-    summary = run(specs[1:], store, Local(1, "cpu"))
+    summary = run(specs[1:], store, slots(1))
     assert "no such Python file" in next(iter(summary.failures.values()))
 
 
@@ -192,7 +216,7 @@ def test_weights_that_changed_since_the_plan_are_refused(
     model = {"name": "tiny_cnn", "weights": str(weights)}
     (spec,) = expand(make_experiment(models=[model])).runs
     weights.write_bytes(b"changed since")
-    summary = run([spec], store, Local(1, "cpu"))
+    summary = run([spec], store, slots(1))
     assert "file of weights has changed since this run was planned" in summary.failures[spec.key]
 
 
@@ -232,7 +256,7 @@ def test_closing_the_local_executor_ends_its_slots(
     make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
     specs = expand(make_experiment(seeds=4)).runs
-    messages = Local(2, "cpu").execute(Job(spec, store.begin(spec)) for spec in specs)
+    messages = slots(2).execute(Job(spec, store.begin(spec)) for spec in specs)
     next(messages)
     assert len(multiprocessing.active_children()) == 2
     messages.close()  # type: ignore[attr-defined]
@@ -295,16 +319,6 @@ def test_a_stored_run_that_cannot_be_read_is_no_candidate_for_the_best_weights(
     assert (store.runs()[specs[2].key].path / "model.pt").exists()
 
 
-def test_gpus_are_counted_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
-    assert visible_gpus() == 2
-    assert default_slots("auto", 4) == 8
-    assert default_slots("mps", 4) == 1
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert visible_gpus() == 0
-    assert default_slots("cpu", 4) == len(os.sched_getaffinity(0))
-
-
 def test_a_finished_run_that_fails_when_it_is_forced_is_kept(
     plugin: str, make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
@@ -324,26 +338,11 @@ def test_a_finished_run_that_fails_when_it_is_forced_is_kept(
 def test_a_slot_that_died_while_idle_costs_no_run(
     make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
-    executor = Local(1, "cpu")
+    executor = slots(1)
     executor._slots[0].process.kill()
     executor._slots[0].process.join()
     summary = run(expand(make_experiment()).runs, store, executor)
     assert set(summary.statuses.values()) == {"done"}
-
-
-def test_slots_are_spread_over_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert default_slots("auto", 3) == 6
-    assert default_slots("cuda:1", 3) == 3
-    given: list[str] = []
-    executor = Local(3, "auto")
-    try:
-        for slot in executor._slots:
-            monkeypatch.setattr(slot, "give", lambda job, device, *rest: given.append(device))
-            executor._give(slot, Job(None, Path()), False)  # type: ignore[arg-type]
-    finally:
-        executor.close()
-    assert given == ["cuda:0", "cuda:1", "cuda:0"]
 
 
 SCRIPT = """

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.experiment.spec import RunSpec
-from harness.strategies.base import Batch, Mix, Windowed, strategy
+from harness.registry import strategies
+from harness.strategies.base import Batch, Mix, Windowed
 from harness.training.captured import WARM_UP, Captured
 from harness.training.loop import Evaluated, Loop, Waiting
 from harness.training.prepare import prepare
@@ -151,7 +152,6 @@ def test_captured_steps_take_the_decisions_of_eager_ones_and_end_where_they_do(
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-@strategy("from_train")
 class FromTrain(Windowed):
     """Mix with random rows of the training set, now and then."""
 
@@ -168,8 +168,6 @@ class FromTrain(Windowed):
 def test_partners_of_their_own_stand_behind_the_batch_in_every_step(
     tail: bool, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.registry import strategies
-
     strategies.register("from_train")(FromTrain)
     recipe = ["from_train", {"name": "augment", "policy": "standard" if tail else "flip_crop"}]
     spec = make_spec(recipe, datasets=[TAIL], training={**BUDGET, "max_steps": 70})

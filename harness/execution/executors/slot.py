@@ -1,0 +1,166 @@
+"""The inside of a slot: a warm process that trains what its driver sends it.
+
+On a GPU several runs take turns, each a generator that is asked for its next event; on a CPU there
+is one at a time. What goes over the pipe is JSON.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ConfigError
+from harness.execution.executors.wire import decode, encode, message_of
+from harness.training.rundir import RunDir
+
+if TYPE_CHECKING:  # imported in the process itself, while the driver is at something else
+    from collections.abc import Generator
+
+    from harness.training.loop import Command, Event
+
+TELL_SECONDS = 0.25
+"""Shortest time between two messages that only say how far a run is."""
+
+_IDLE_SECONDS = 0.0005
+
+
+class _Lane:
+    """One run under way."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.key: str = order["spec"]["key"]
+        self.log = Path(order["attempt"]) / "log.txt"
+        self.judged: bool = order["judged"]
+        self.told = 0.0
+        self.command: Command | None = None
+        with _output_to(self.log):
+            self._events = _events(order)
+
+    def advance(self) -> "Event | str":
+        """Return the next event, or the status of a run that has ended."""
+        command, self.command = self.command, None
+        with _output_to(self.log):
+            try:
+                return self._events.send(command)
+            except StopIteration as finished:
+                return str(finished.value)
+
+
+def _events(order: dict[str, Any]) -> "Generator[Event, Command | None, str]":
+    """Return the events of a run; none and ``failed`` where it cannot even be set up."""
+    from harness.experiment.spec import RunSpec
+    from harness.training.run import drain
+
+    attempt = Path(order["attempt"])
+    try:
+        spec = RunSpec.from_json(order["spec"])
+        if spec.key != order["spec"]["key"]:
+            raise ConfigError(
+                "a plugin or a file of weights has changed since this run was planned; run the "
+                "experiment again"
+            )
+    except Exception as error:  # also a plugin that does not import in this process
+        RunDir(attempt).write_error("exception", f"{type(error).__name__}: {error}", error)
+        return _failed()
+    return drain(spec, attempt, order["device"], order["keep_weights"], order["workers"])
+
+
+def _failed() -> "Generator[Event, Command | None, str]":
+    yield from ()
+    return "failed"
+
+
+class _Slot:
+    """What a slot has under way.
+
+    Args:
+        pipe: To the driver.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lanes: dict[str, _Lane] = {}
+
+    def serve(self) -> None:
+        """Train what the driver sends, until the pipe ends."""
+        while True:
+            while not self._lanes or self._pipe.poll():
+                self._begin(decode(self._pipe.recv_bytes()))
+            waiting = [self._advance(lane) for lane in list(self._lanes.values())]
+            if all(waiting):
+                time.sleep(_IDLE_SECONDS)
+
+    def _begin(self, order: dict[str, Any]) -> None:
+        lane = _Lane(order)
+        self._lanes[lane.key] = lane
+
+    def _advance(self, lane: _Lane) -> bool:
+        """Let a run do a stretch of steps; return whether all it could do was wait."""
+        from harness.training.loop import Waiting
+
+        event = lane.advance()
+        if isinstance(event, str):
+            del self._lanes[lane.key]
+            self._send({"key": lane.key, "finished": event})
+            return False
+        if isinstance(event, Waiting):
+            return True
+        said = message_of(event)
+        now = time.monotonic()
+        if said.values or now - lane.told >= TELL_SECONDS:
+            lane.told = now
+            self._send({"key": lane.key, **vars(said)})
+            if said.values and lane.judged:
+                self._await_verdict(lane)
+        return False
+
+    def _await_verdict(self, lane: _Lane) -> None:
+        from harness.training.loop import Command
+
+        while True:
+            said = decode(self._pipe.recv_bytes())
+            if "stop" in said:
+                lane.command = Command.STOP if said["stop"] else None
+                return
+            self._begin(said)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._pipe.send_bytes(encode(message))
+
+
+def work(pipe: Connection) -> None:
+    """Be a slot."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import harness.training.run  # noqa: F401  (torch, while the driver is at something else)
+
+    with contextlib.suppress(EOFError, OSError):
+        _Slot(pipe).serve()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send what this process prints, C libraries included, to the log of its run."""
+    with open(path, "ab") as log:
+        saved = [os.dup(1), os.dup(2)]
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            for target, source in enumerate(saved, start=1):
+                os.dup2(source, target)
+                os.close(source)

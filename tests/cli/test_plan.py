@@ -221,3 +221,22 @@ def test_planning_imports_no_heavy_library():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_measuring_tells_time_memory_disk_and_money_and_leaves_nothing(plan, capsys, tmp_path):
+    options = ["it.yaml", "--only", "nothing", "--only", "smote", "--measure", "--jobs", "1"]
+    with pytest.raises(SystemExit):
+        main(["plan", *options, "--price", "1000000", "--json"])
+    cost = json.loads(capsys.readouterr().out)["cost"]
+    assert (cost["runs"], cost["shapes"], cost["slots"]) == (6, 3, 1)  # nothing is referenced too
+    assert cost["seconds"] == pytest.approx(cost["slot_seconds"])
+    assert cost["price"] == pytest.approx(cost["seconds"] / 3600 * 1_000_000)
+    assert cost["bytes"] > 6 * 60_000
+    assert [path.name for path in tmp_path.iterdir()] == ["it.yaml"]
+
+
+def test_a_price_needs_hours(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["plan", "it.yaml", "--price", "2"])
+    assert done.value.code == 2
+    assert "--price goes with --measure" in capsys.readouterr().err

@@ -1,17 +1,13 @@
-"""`make bench`: our digits runs against the tutorial's loop, as paired ratios in one run.
+"""`make bench`: speed, as ratios within one run, written as JSON and as a table.
 
-Prints medians of paired ratios with a 95 % bootstrap interval, and writes them as JSON. Both run
-on one thread; the loops' imports are not counted, ours in the quickstart row are.
+``python -m tests.benchmarks --device cpu --out results/reference/speed-cpu`` does every row in some
+minutes; ``--rows steady,smote`` only those. On a GPU, ``--device cuda`` does what needs one and
+stays under ten minutes.
 """
 
 import argparse
 import json
 import os
-import platform
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,109 +17,90 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import cv2  # noqa: E402
 
-from harness.cli.shared import find  # noqa: E402
-from harness.execution.executors.inline import Inline  # noqa: E402
-from harness.execution.runner import run  # noqa: E402
-from harness.execution.store import Store  # noqa: E402
-from harness.experiment.expand import expand  # noqa: E402
-from harness.experiment.schema import load  # noqa: E402
-from harness.experiment.spec import RunSpec  # noqa: E402
-from harness.tracking.mirror import open_tracking  # noqa: E402
-from tests.benchmarks import tutorial  # noqa: E402
+from tests.benchmarks import data, training  # noqa: E402
+from tests.benchmarks.timing import machine  # noqa: E402
 
+Row = Callable[[int], dict[str, Any]]
 
-def seconds(action: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-class Ours:
-    """Runs as `harness run` does them in one process: evaluation, files and tracking included."""
-
-    def __init__(self, folder: Path) -> None:
-        experiment = load(find("quickstart"))
-        self._store = Store(folder, experiment.name)
-        self._store.create()
-        self._mirror = open_tracking(folder, experiment)
-
-    def train(self, spec: RunSpec) -> None:
-        run([spec], self._store, Inline("cpu"), [self._mirror])
-        told = threading.Event()
-        self._mirror._tasks.put(told.set)  # wait until MLflow has it
-        told.wait()
-
-
-def quickstart(folder: Path, *more: str) -> float:
-    command = [
-        sys.executable,
-        "-m",
-        "harness",
-        "run",
-        "quickstart",
-        "--results",
-        str(folder),
-        *more,
-    ]
-    return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
-
-
-def interval(ratios: list[float]) -> dict[str, float]:
-    rng = np.random.default_rng(0)
-    drawn = np.median(rng.choice(ratios, (4000, len(ratios))), axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {
-        "ratio": float(np.median(ratios)),
-        "low": float(low),
-        "high": float(high),
-        "n": len(ratios),
-    }
+CPU: dict[str, Row] = {
+    "steady": lambda rounds: training.steady("cpu", rounds, 0),
+    "ablation": lambda rounds: training.ablation(1),
+    "taxes": training.taxes,
+    "albumentations": lambda rounds: {
+        **data.albumentations_rate(32, 3 * rounds),
+        **data.albumentations_rate(224, 3 * rounds),
+    },
+    "smote": data.smote,
+    "growth": lambda rounds: data.growth(),
+    "planning": lambda rounds: training.planning(),
+    "estimate": lambda rounds: training.cost_estimate(),
+}
+CUDA: dict[str, Row] = {
+    "steady": lambda rounds: training.steady("cuda", rounds, 400),
+    "interleaving": lambda rounds: training.interleaving(1000),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1, help="pairs of each of the 32 recipes")
-    parser.add_argument("--out", type=Path, default=None, help="write the figures as JSON")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--rounds", type=int, default=3, help="times each thing is timed")
+    parser.add_argument("--rows", default="", help="only these, with commas between")
+    parser.add_argument("--out", type=Path, default=None, help="write OUT.json and OUT.md")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    specs = [spec for spec in expand(load(find("quickstart"))).runs if spec.seed == 0]
+    cv2.setNumThreads(0)
+    rows = CUDA if options.device == "cuda" else CPU
+    wanted = options.rows.split(",") if options.rows else list(rows)
     found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        ours = Ours(folder / "inline")
-        for warm in (specs[0], specs[-1]):
-            tutorial.train(warm)
-            ours.train(warm)
-        loops, pairs = [], []
-        for _ in range(options.rounds):
-            for i, spec in enumerate(specs):
-                actions = {"loop": lambda s=spec: tutorial.train(s)}
-                actions["ours"] = lambda s=spec: ours.train(s)
-                order = list(actions) if i % 2 else list(actions)[::-1]
-                taken = {which: seconds(actions[which]) for which in order}
-                loops.append(taken["loop"])
-                pairs.append(taken["ours"] / taken["loop"])
-                print(f"{spec.recipe:45} {taken['ours']:6.2f} s / {taken['loop']:6.2f} s")
-        found["one run / loop"] = interval(pairs)
-        whole = quickstart(folder / "whole")
-        found["quickstart on 2 slots / 96 loops"] = {
-            "ratio": whole / (sum(loops) / len(loops) * 96),
-            "seconds": whole,
-        }
-        found["re-running a finished quickstart, seconds"] = quickstart(folder / "whole")
-    found["machine"] = {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    print(json.dumps(found, indent=1))
+    for name in wanted:
+        start = time.perf_counter()
+        found[name] = rows[name](options.rounds)
+        print(json.dumps(found[name], indent=1))
+        print(f"({name}: {time.perf_counter() - start:.0f} s)\n", flush=True)
+    found["machine"] = machine(options.device)
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(found, indent=1) + "\n"
+        options.out.with_suffix(".json").write_text(text, encoding="utf-8")
+        options.out.with_suffix(".md").write_text(_table(found), encoding="utf-8")
+
+
+def _table(found: dict[str, Any]) -> str:
+    """Return the figures as a Markdown page."""
+    of = found["machine"]
+    device = of.get("gpu") or f"{of['cores']} cores of {of['processor']}"
+    versions = ", ".join(f"{k} {v}" for k, v in of["versions"].items() if v)
+    lines = [
+        f"# Speed on {device}",
+        "",
+        "Written by `make bench`: one run, interleaved; a ratio is the median of paired ratios "
+        "with its 95 % bootstrap interval. Ours includes evaluation, files and MLflow; the loops "
+        "log nothing. One thread each unless said. Only ratios compare between machines.",
+        "",
+        f"Python {of['python']}, {versions}; load {of['load']:.1f}; commit {of['commit']}.",
+        "",
+        "| what | figure |",
+        "|---|---|",
+    ]
+    for row, values in found.items():
+        if row != "machine":
+            lines += [f"| {name} | {_shown(value)} |" for name, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list):
+        return " / ".join(_shown(item) for item in value)
+    if "ratio" in value:
+        rates = [value[key] for key in ("ours_per_second", "theirs_per_second") if key in value]
+        more = "; " + " / ".join(f"{rate:,.0f}" for rate in rates) + " images/s" if rates else ""
+        interval = f"{value['low']:.2f}–{value['high']:.2f}"
+        return f"{value['ratio']:.2f} ({interval}, n = {value['n']}{more})"
+    grown = ", ".join(f"{size}: {_shown(taken)}" for size, taken in value["seconds"].items())
+    return f"{grown}; exponent {value['exponent']:.2f}"
 
 
 if __name__ == "__main__":

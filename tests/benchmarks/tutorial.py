@@ -1,21 +1,20 @@
-"""The loop a user would write: the tutorial's five techniques, a DataLoader and one thread.
+"""The loop a user would write: the tutorial's five techniques and a `DataLoader`.
 
 Same model, data, batch size, number of steps, schedule and evaluations as ours; the tutorial's
 snippets as written but for what would keep them from running at all (`np.int`, `.cuda()`).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import albumentations
 import numpy as np
 import torch
 from imblearn.over_sampling import SMOTE
-from sklearn.metrics import balanced_accuracy_score, classification_report
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset
 
-from harness.experiment.spec import RunSpec
-from harness.training import models
+if TYPE_CHECKING:
+    from tests.benchmarks.loops import Task
 
 
 class CustomDataset(Dataset[Any]):
@@ -36,13 +35,13 @@ class CustomDataset(Dataset[Any]):
 
 def mixup(x: torch.Tensor, y: torch.Tensor, alpha: float = 1.0) -> Any:
     lam = np.random.beta(alpha, alpha)
-    index = torch.randperm(x.size(0))
+    index = torch.randperm(x.size(0), device=x.device)
     return lam * x + (1 - lam) * x[index], y, y[index], lam
 
 
 def cutmix(x: torch.Tensor, y: torch.Tensor, alpha: float = 1.0) -> Any:
     lam = np.random.beta(alpha, alpha)
-    index = torch.randperm(x.size(0))
+    index = torch.randperm(x.size(0), device=x.device)
     _, _, height, width = x.size()
     cut = np.sqrt(1.0 - lam)
     cut_w, cut_h = int(width * cut), int(height * cut)
@@ -53,66 +52,73 @@ def cutmix(x: torch.Tensor, y: torch.Tensor, alpha: float = 1.0) -> Any:
     return x, y, y[index], lam
 
 
-def train(spec: RunSpec) -> float:
-    """Train one recipe as the tutorial would; return balanced accuracy on test."""
-    torch.manual_seed(spec.seed)
-    np.random.seed(spec.seed)
-    names = {strategy.name for strategy in spec.strategies}
-    data = spec.dataset.load(spec.seed)
+def resampled(names: set[str], data: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training images and labels, after SMOTE where the recipe has it."""
     images, labels = data.features[data.rows.train], data.labels[data.rows.train]
-    steps = spec.training.steps(len(labels))
-    if "smote" in names:
-        fewest = int(np.bincount(labels).min())
-        flat, labels = SMOTE(k_neighbors=min(5, fewest - 1)).fit_resample(
-            images.reshape(len(images), -1).astype(np.float32), labels
-        )
-        images = flat.reshape(-1, *images.shape[1:]).round().astype(np.uint8)
-    loader = _loader(spec, names, data, images, labels)
-    model = models.build(spec.model, data.shape, len(data.class_names), "linear", spec.seed)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=spec.training.lr,
-        momentum=0.9,
-        weight_decay=spec.training.weight_decay,
+    if "smote" not in names:
+        return images, labels
+    fewest = int(np.bincount(labels).min())
+    flat, labels = SMOTE(k_neighbors=min(5, fewest - 1)).fit_resample(
+        images.reshape(len(images), -1).astype(np.float32), labels
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    every = max(1, round(steps * spec.training.eval_every))
+    return flat.reshape(-1, *images.shape[1:]).round().astype(np.uint8), labels
+
+
+def transform_of(names: set[str], data: Any) -> Any:
+    """Return what policy `standard` does to such an image, written as a user would, or None."""
+    if "augment" not in names:
+        return None
+    height, width = data.shape[:2]
+    padding = round(min(height, width) / 8)
+    flips = [albumentations.HorizontalFlip(p=0.5)] if data.shape[-1] == 3 else []
+    return albumentations.Compose(
+        [
+            *flips,
+            albumentations.Pad(padding),
+            albumentations.RandomCrop(height, width),
+            albumentations.Affine(rotate=(-15, 15), scale=(0.85, 1.15), p=0.5),
+            albumentations.RandomBrightnessContrast(0.2, 0.2, p=0.5),
+        ]
+    )
+
+
+def stored(data: Any, rows: np.ndarray) -> CustomDataset:
+    """Return stored rows as a dataset."""
+    return CustomDataset(data.features[rows], data.labels[rows], None, data.mean, data.std)
+
+
+def loader_of(task: "Task") -> DataLoader[Any]:
+    """Return the loader of the training images."""
+    data = task.data
+    transform = transform_of(task.names, data)
+    return DataLoader(
+        CustomDataset(task.images, task.labels, transform, data.mean, data.std),
+        batch_size=task.spec.training.batch_size,
+        sampler=task.sampler(),
+        drop_last=True,
+        num_workers=4 if task.device.type == "cuda" else 0,
+    )
+
+
+def train(task: "Task") -> None:
+    """Train one recipe as the tutorial would."""
+    loader = loader_of(task)
+    model = task.model()
+    optimizer = task.optimizer(model)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, task.steps)
     done = 0
-    while done < steps:
+    while done < task.steps:
         model.train()
         for x, y in loader:
-            if done == steps:
+            if done == task.steps:
                 break
-            _step(model, optimizer, names, x, y)
+            _step(model, optimizer, task.names, x.to(task.device), y.to(task.device))
             schedule.step()
             done += 1
-            if done % every == 0:
-                evaluate(model, data, data.rows.val)
+            if done % task.every == 0:
+                evaluate(model, task, task.data.rows.val)
                 model.train()
-    true, predicted = evaluate(model, data, data.rows.test)
-    classification_report(true, predicted, zero_division=0)
-    return float(balanced_accuracy_score(true, predicted))
-
-
-def _loader(spec: RunSpec, names: set[str], data: Any, images: Any, labels: Any) -> DataLoader[Any]:
-    transform = None
-    if "augment" in names:
-        # what policy `standard` does to an 8x8 digit, written as a user would
-        transform = albumentations.Compose(
-            [
-                albumentations.Pad(1),
-                albumentations.RandomCrop(*data.shape[:2]),
-                albumentations.Affine(rotate=(-15, 15), scale=(0.85, 1.15), p=0.5),
-                albumentations.RandomBrightnessContrast(0.2, 0.2, p=0.5),
-            ]
-        )
-    dataset = CustomDataset(images, labels, transform, data.mean, data.std)
-    size = spec.training.batch_size
-    if "weighted_sampler" not in names:
-        return DataLoader(dataset, batch_size=size, shuffle=True, drop_last=True)
-    weights = 1.0 / np.bincount(labels)
-    sampler = WeightedRandomSampler(weights[labels].tolist(), len(labels), replacement=True)
-    return DataLoader(dataset, batch_size=size, sampler=sampler, drop_last=True)
+    task.report(lambda rows: evaluate(model, task, rows))
 
 
 def _step(model: Any, optimizer: Any, names: set[str], x: torch.Tensor, y: torch.Tensor) -> None:
@@ -131,12 +137,10 @@ def _step(model: Any, optimizer: Any, names: set[str], x: torch.Tensor, y: torch
     loss.item()
 
 
-def evaluate(model: Any, data: Any, rows: np.ndarray) -> tuple[list[int], list[int]]:
-    dataset = CustomDataset(data.features[rows], data.labels[rows], None, data.mean, data.std)
+def evaluate(model: Any, task: "Task", rows: np.ndarray) -> np.ndarray:
     model.eval()
-    true, predicted = [], []
+    predicted: list[int] = []
     with torch.no_grad():
-        for x, y in DataLoader(dataset, batch_size=64):
-            predicted += model(x).argmax(1).tolist()
-            true += y.tolist()
-    return true, predicted
+        for x, _ in DataLoader(stored(task.data, rows), batch_size=64):
+            predicted += model(x.to(task.device)).argmax(1).tolist()
+    return np.array(predicted)

@@ -1,0 +1,318 @@
+"""Rows on training: one run in steady state, a small ablation end to end, and the taxes."""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.cli.shared import find
+from harness.execution.executors.inline import Inline
+from harness.execution.runner import run
+from harness.execution.store import Store
+from harness.experiment.expand import expand
+from harness.experiment.schema import Experiment, load
+from harness.experiment.spec import RunSpec
+from harness.tracking.mirror import open_tracking
+from tests.benchmarks.loops import LOOPS, Task
+from tests.benchmarks.timing import interleaved, ratio, seconds
+
+DIGITS = ("nothing", "weighted_sampler", "smote", "mixup+cutmix", "augment",
+          "augment+weighted_sampler+smote+mixup+cutmix")  # fmt: skip
+
+PICTURES: dict[str, Any] = {
+    "name": "pictures",
+    "datasets": [{"name": "shapes", "size": 32, "per_class": 1500, "imbalance_factor": 100}],
+    "base": [{"name": "augment", "policy": "flip_crop"}],
+    "recipes": {"mixup+cutmix": ["mixup", "cutmix"]},
+    "models": ["resnet32"],
+    "seeds": 1,
+    "training": {"epochs": 200, "batch_size": 128, "eval_every": 0.25},
+}
+"""A ResNet-32 on images like CIFAR's; the budget is cut to `steps`."""
+
+
+class Ours:
+    """Runs as `harness run` does them in one process: evaluation, files and tracking included.
+
+    Args:
+        experiment: Where the runs come from.
+        folder: The results folder.
+        device: Where to train.
+    """
+
+    def __init__(self, experiment: Experiment, folder: Path, device: str) -> None:
+        self.store = Store(folder, experiment.name)
+        self.store.create()
+        self.mirror = open_tracking(folder, experiment)
+        self._device = device
+
+    def train(self, spec: RunSpec) -> None:
+        summary = run([spec], self.store, Inline(self._device), [self.mirror])
+        assert not summary.failures, summary.failures
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until MLflow has everything."""
+        told = threading.Event()
+        self.mirror._tasks.put(told.set)
+        told.wait()
+
+
+def experiment_for(device: str, steps: int) -> tuple[Experiment, list[RunSpec]]:
+    """Return the experiment and the runs of the steady row."""
+    if device == "cuda":
+        experiment = load({**PICTURES, "training": {**PICTURES["training"], "max_steps": steps}})
+        return experiment, list(expand(experiment).runs)
+    experiment = load(find("quickstart"))
+    specs = {spec.recipe: spec for spec in expand(experiment).runs if spec.seed == 0}
+    return experiment, [specs[name] for name in DIGITS]
+
+
+def steady(device: str, rounds: int, steps: int) -> dict[str, Any]:
+    """Time one run of each recipe, ours against every loop, in one warm process."""
+    experiment, specs = experiment_for(device, steps)
+    torch.set_num_threads(1)
+    pairs: dict[str, tuple[list[float], list[float]]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        ours = Ours(experiment, Path(name), device)
+        for spec in specs:
+            actions = {"ours": functools.partial(ours.train, spec)}
+            for loop, train in LOOPS.items():
+                if loop == "timm" and spec.recipe not in ("nothing", "mixup+cutmix"):
+                    continue  # it has no balanced sampler, no SMOTE and no Albumentations
+                actions[loop] = functools.partial(_train, train, spec, device)
+            if device == "cpu" and spec.recipe == "nothing":  # it can take ten times as long
+                actions["tutorial, 2 threads"] = functools.partial(_two_threads, spec)
+            for action in actions.values():
+                action()  # warms up
+            taken = interleaved(actions, rounds)
+            print(f"{spec.recipe:45}", {k: round(min(v), 2) for k, v in taken.items()}, flush=True)
+            for loop in actions.keys() - {"ours"}:
+                own, other = pairs.setdefault(loop, ([], []))
+                own += taken["ours"]
+                other += taken[loop]
+        ours.mirror.close()
+    return {f"one run / {loop}": ratio(*pairs[loop]) for loop in sorted(pairs)}
+
+
+def _train(train: Callable[[Task], None], spec: RunSpec, device: str) -> None:
+    torch.manual_seed(spec.seed)
+    np.random.seed(spec.seed)
+    train(Task(spec, device))
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _two_threads(spec: RunSpec) -> None:
+    torch.set_num_threads(2)
+    try:
+        _train(LOOPS["tutorial"], spec, "cpu")
+    finally:
+        torch.set_num_threads(1)
+
+
+def interleaving(steps: int) -> dict[str, Any]:
+    """Time runs that take turns on one GPU: seconds per run at each number of lanes."""
+    from harness.execution.executors.local import Local
+    from harness.execution.executors.resources import layout
+
+    experiment, _ = experiment_for("cuda", steps)
+    found = {}
+    for lanes in (1, 2, 4, 8, 16):
+        training = experiment.training.model_copy(update={"max_steps": steps})
+        specs = [
+            _with(spec, seed, training)
+            for seed in range(lanes)
+            for spec in expand(experiment).runs[:1]
+        ]
+        with tempfile.TemporaryDirectory() as name:
+            store = Store(Path(name), "lanes")
+            store.create()
+            executor = Local(layout("cuda", runs_per_gpu=lanes))
+            run([_with(specs[0], 99, training)], store, _keep(executor))  # warms the slot up
+            taken = seconds(lambda s=specs, st=store, e=executor: run(s, st, e))
+        found[f"seconds per run, {lanes} at a time"] = taken / lanes
+    return found
+
+
+def _with(spec: RunSpec, seed: int, training: Any) -> RunSpec:
+    from dataclasses import replace
+
+    return replace(spec, seed=seed, training=training)
+
+
+class _keep:
+    """An executor whose slots stay open after a first use."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.slots = inner.slots
+
+    def execute(self, jobs: Any, judge: Any = None) -> Iterator[Any]:
+        close, self._inner.close = self._inner.close, lambda: None
+        try:
+            yield from self._inner.execute(jobs, judge)
+        finally:
+            self._inner.close = close
+
+    def close(self) -> None:
+        """They stay open."""
+
+
+def ablation(rounds: int) -> dict[str, Any]:
+    """Time the shipped quickstart end to end against the tutorial's loops one after another."""
+    torch.set_num_threads(1)
+    specs = [spec for spec in expand(load(find("quickstart"))).runs if spec.seed == 0]
+    found: dict[str, Any] = {}
+    ratios = []
+    with tempfile.TemporaryDirectory() as name:
+        _train(LOOPS["tutorial"], specs[-1], "cpu")  # warms up
+        for turn in range(rounds):
+            # the machine's speed drifts: loops before and after, ours between
+            before = [_loop_seconds(spec) for spec in specs[::2]]
+            whole = _harness("run", "quickstart", "--results", f"{name}/{turn}", "--device", "cpu")
+            after = [_loop_seconds(spec) for spec in specs[1::2]]
+            loops = 3 * sum(before + after)
+            ratios.append(whole / loops)
+            print(f"quickstart {whole:.1f} s / 96 loops {loops:.1f} s = {ratios[-1]:.3f}")
+            found["quickstart on 2 slots, seconds"] = whole
+        found["quickstart on 2 slots / 96 loops"] = float(np.median(ratios))
+        again = [_harness("run", "quickstart", "--results", f"{name}/0") for _ in range(3)]
+        found["re-running a finished quickstart, seconds"] = float(np.median(again))
+    found["harness --help, seconds"] = float(np.median([_harness("--help") for _ in range(5)]))
+    return found
+
+
+def _loop_seconds(spec: RunSpec) -> float:
+    return seconds(lambda: _train(LOOPS["tutorial"], spec, "cpu"))
+
+
+def _harness(*arguments: str) -> float:
+    command = [sys.executable, "-m", "harness", *arguments]
+    return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+
+
+def planning(runs: int = 10_000) -> dict[str, Any]:
+    """Time `harness plan` of many runs, from the start of the process."""
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "many.yaml"
+        file.write_text(
+            "name: many\ndatasets: [{name: digits, imbalance_factor: 30}]\n"
+            "factors:\n  augment: [none, augment]\n  sampler: [none, weighted_sampler]\n"
+            "  smote: [none, smote]\n  mixup: [none, mixup]\n  cutmix: [none, cutmix]\n"
+            f"seeds: {runs // 32 + 1}\ntraining: {{epochs: 10, batch_size: 32}}\n"
+        )
+        taken = [_harness("plan", str(file), "--results", name) for _ in range(3)]
+    return {f"plan of {runs:,} runs, seconds": float(np.median(taken))}
+
+
+class Spent:
+    """Time inside calls of ours, by what they are for; calls within calls count once."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inside = threading.local()
+
+    @contextmanager
+    def of(self, owner: Any, method: str, what: str) -> Iterator[None]:
+        """Measure a method or function of `owner` while inside."""
+        inner = getattr(owner, method)
+
+        @functools.wraps(inner)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if getattr(self._inside, "depth", 0):
+                return inner(*args, **kwargs)
+            self._inside.depth = 1
+            start = time.perf_counter()
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self._inside.depth = 0
+                spent = time.perf_counter() - start
+                self.seconds[what] = self.seconds.get(what, 0.0) + spent
+
+        setattr(owner, method, timed)
+        try:
+            yield
+        finally:
+            setattr(owner, method, inner)
+
+
+def taxes(rounds: int) -> dict[str, Any]:
+    """Measure what is ours outside the training step, as a share of the run."""
+    from contextlib import ExitStack
+
+    from harness.training import buffers, loop, rundir
+    from harness.training import run as run_module
+
+    experiment, specs = experiment_for("cpu", 0)
+    spent, whole = Spent(), 0.0
+    calls = [
+        (buffers.Decided, "at", "plan"),
+        (loop, "quick", "metrics"),
+        (run_module, "evaluate", "metrics"),
+        (loop.Outcome, "count", "plan"),
+        *((rundir.RunDir, name, "files") for name in (
+            "write_json", "write_history", "write_per_class", "write_confusion",
+            "write_predictions", "write_env", "log")),
+        (torch, "save", "files"),
+        (Store, "begin", "store"),
+        (Store, "commit", "store"),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        ours = Ours(experiment, Path(name), "cpu")
+        for spec in specs:
+            ours.train(spec)
+        for call in calls:
+            stack.enter_context(spent.of(*call))
+        ours.settle()
+        before = _thread_seconds("tracking")
+        for _ in range(rounds):
+            for spec in specs:
+                run_it = functools.partial(run, [spec], ours.store, Inline("cpu"), [ours.mirror])
+                whole += seconds(run_it)
+        ours.settle()
+        tracking = _thread_seconds("tracking") - before
+        ours.mirror.close()
+    runs = rounds * len(specs)
+    shares = {f"{what}, share of a run": value / whole for what, value in spent.seconds.items()}
+    return {
+        **shares,
+        "all of these, share of a run": sum(spent.seconds.values()) / whole,
+        "seconds of a run": whole / runs,
+        "tracking, CPU milliseconds per run": 1000 * tracking / runs,
+    }
+
+
+def _thread_seconds(name: str) -> float:
+    """Return the CPU time of a thread of this process, by its name."""
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == name]
+    stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text(encoding="utf-8")
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cost_estimate() -> dict[str, Any]:
+    """Compare what `plan --measure` says of the quickstart with what it takes."""
+    import json
+
+    ratios = []
+    with tempfile.TemporaryDirectory() as name:
+        for turn in range(2):
+            command = [sys.executable, "-m", "harness", "plan", "quickstart", "--results", name]
+            command += ["--measure", "--json", "--device", "cpu"]
+            told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+            folder = f"{name}/{turn}"
+            whole = _harness("run", "quickstart", "--results", folder, "--device", "cpu")
+            ratios.append(told["cost"]["seconds"] / whole)
+    return {"plan --measure / what the quickstart takes": float(np.mean(ratios))}

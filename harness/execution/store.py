@@ -20,6 +20,7 @@ import filelock
 
 from harness.errors import StoreError
 from harness.experiment.spec import RunSpec
+from harness.training.rundir import RunDir
 
 SCHEMA = 1
 """Raised when the layout of a results folder comes to mean something else."""
@@ -45,12 +46,15 @@ class Store:
         experiment: Name of the experiment.
 
     Raises:
-        StoreError: The folder was written by a newer version.
+        StoreError: The folder is a file or was written by a newer version.
     """
 
     def __init__(self, results: Path, experiment: str) -> None:
         self.results = results.expanduser().absolute()
         self.path = self.results / experiment
+        for folder in (self.results, self.path):
+            if folder.exists() and not folder.is_dir():
+                raise StoreError(f"results folder {folder} is a file; name a folder")
         self._check_schema()
 
     def _check_schema(self) -> None:
@@ -144,7 +148,7 @@ class Store:
         return any((path / "result.json").exists() for path in self.path.glob(f"*-{key}"))
 
     def begin(self, spec: RunSpec) -> Path:
-        """Return a new folder for an attempt at a run."""
+        """Return a new folder for an attempt at a run, which says what it is an attempt at."""
         running = self.path / _RUNNING
         for attempt in range(1, 10_000):
             path = running / f"{spec.key}.{attempt}"
@@ -152,6 +156,7 @@ class Store:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
+            RunDir(path).write_json("spec.json", spec.to_json())
             return path
         raise StoreError(f"{running} is full of attempts at {spec.key}")
 

@@ -177,7 +177,7 @@ class Loop:
         return outcome
 
     def _executor(self, step: Step) -> Executor:
-        losses = Losses(self.strategies, self.class_counts, self.steps)
+        losses = Losses(self.strategies, self.class_counts, self.steps, self.scale)
         parts = (step, self.decided, self.stager, losses, self.training, self.steps, self.device)
         if self.device.type == "cuda" and not step.scaler.is_enabled():
             return Captured(*parts, Cuda())

@@ -61,7 +61,10 @@ def _inside(box: Tensor, images: Tensor) -> Tensor:
 
 
 def lowered(
-    values: Tensor, operations: Sequence[Flip | PadCrop], choices: Sequence[Tensor]
+    values: Tensor,
+    operations: Sequence[Flip | PadCrop],
+    choices: Sequence[Tensor],
+    fill: float = 0.0,
 ) -> Tensor:
     """Apply flips and pad-and-crops to ``[B, H, W, C]``, each image by its own decision.
 
@@ -69,19 +72,21 @@ def lowered(
         values: The images.
         operations: What to do, in order.
         choices: ``bool[B]`` of a flip, ``int64[B, 2]`` of the offset of a crop.
+        fill: The value around a padded image.
     """
     for operation, choice in zip(operations, choices, strict=True):
         if isinstance(operation, Flip):
             axis = 2 if operation.axis == "horizontal" else 1
             values = torch.where(choice[:, None, None, None], values.flip(axis), values)
         else:
-            values = _pad_crop(values, operation.padding, choice)
+            values = _pad_crop(values, operation.padding, choice, fill)
     return values
 
 
-def _pad_crop(values: Tensor, padding: int, offsets: Tensor) -> Tensor:
+def _pad_crop(values: Tensor, padding: int, offsets: Tensor, fill: float) -> Tensor:
     count, height, width, _ = values.shape
-    padded = functional.pad(values, (0, 0, padding, padding, padding, padding))
+    around = (0, 0, padding, padding, padding, padding)
+    padded = functional.pad(values, around, value=fill)
     down = offsets[:, :1] + torch.arange(height, device=values.device)
     along = offsets[:, 1:] + torch.arange(width, device=values.device)
     image = torch.arange(count, device=values.device)

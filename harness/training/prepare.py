@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.datasets.base import Data
-from harness.errors import ConfigError, DataError, listing
+from harness.errors import ConfigError, DataError, counted, listing
 from harness.experiment.facts import facts_of
 from harness.experiment.spec import RunSpec
 from harness.strategies.base import Facts, Strategy, Synthesis, deciding
@@ -78,7 +78,16 @@ def prepare(
         f"{data.class_names[k]}: {text}"
         for k, text in (synthesis.notes if synthesis else {}).items()
     ]
-    return Prepared(spec, data, facts, synthesis, loop, [*data.notes, *named, *notes])
+    notes = [*data.notes, *named, *_kept_whole(data, synthesis), *notes]
+    return Prepared(spec, data, facts, synthesis, loop, notes)
+
+
+def _kept_whole(data: Data, synthesis: Synthesis | None) -> list[str]:
+    """Say which columns of a table are not interpolated."""
+    if synthesis is None or data.continuous is None or data.continuous.all():
+        return []
+    columns = counted(int((~data.continuous).sum()), "one-hot column is", "one-hot columns are")
+    return [f"{columns} taken whole from the base row in synthetic rows"]
 
 
 def _stager(

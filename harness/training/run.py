@@ -46,7 +46,8 @@ def start(
         HarnessError: The dataset, the recipe and the model do not fit together.
     """
     folder = RunDir(rundir)
-    folder.write_json("spec.json", spec.to_json())
+    if not (rundir / "spec.json").exists():
+        folder.write_json("spec.json", spec.to_json())
     place, precision = devices.choose(device)
     events = _trained(spec, folder, place, precision, keep_weights, workers)
     result = yield from devices.isolated(place, torch_seed(spec.seed, "model"), events)

@@ -27,9 +27,18 @@ class Losses:
         strategies: The recipe.
         class_counts: ``float32[C]``, expanded training rows per class, on the model's device.
         steps: Length of the budget.
+        scale: What logits are multiplied with where no strategy decides the loss: bare cosines
+            of a normalized head would hardly differ in a softmax.
     """
 
-    def __init__(self, strategies: Sequence[Strategy], class_counts: Tensor, steps: int) -> None:
+    def __init__(
+        self,
+        strategies: Sequence[Strategy],
+        class_counts: Tensor,
+        steps: int,
+        scale: float = 1.0,
+    ) -> None:
+        self._scale = scale
         self._windows = [
             (Steps(strategy, steps), strategy.loss(class_counts))
             for strategy in deciding(tuple(strategies), "loss")
@@ -42,7 +51,11 @@ class Losses:
     def at(self, step: int) -> Loss:
         """Return the loss at `step`; soft cross-entropy where no strategy decides it."""
         number = self.number(step)
-        return self._windows[number][1] if number >= 0 else soft_cross_entropy
+        if number >= 0:
+            return self._windows[number][1]
+        if self._scale == 1.0:
+            return soft_cross_entropy
+        return lambda logits, targets: soft_cross_entropy(self._scale * logits, targets)
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -96,8 +96,12 @@ def test_a_second_driver_is_refused_and_told_who_holds_the_folder(store: Store) 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(StoreError, match="cannot write to"):
-        Store(tmp_path / "results", "tiny").create()
+    with pytest.raises(StoreError, match="results is a file"):
+        Store(tmp_path / "results", "tiny")
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "tiny").write_text("a file")
+    with pytest.raises(StoreError, match="tiny is a file"):
+        Store(tmp_path / "closed", "tiny").runs()
 
 
 def test_a_torn_json_file_is_named(tmp_path: Path) -> None:

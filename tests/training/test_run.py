@@ -14,13 +14,16 @@ from harness.datasets.base import forget
 from harness.errors import ConfigError, DataError
 from harness.experiment.spec import RunSpec
 from harness.registry import strategies as registry
-from harness.strategies.base import Batch, Loss, Mix, Strategy, Synthesis
+from harness.strategies.base import Batch, Loss, Mix, Strategy, Synthesis, Windowed
 from harness.training.loop import Command, Evaluated, evaluation_steps
 from harness.training.metrics import evaluate
+from harness.training.pipeline import Pipeline
 from harness.training.prepare import prepare
 from harness.training.run import drain, reproduce, start
+from harness.training.step import Step, make_optimizer
 
 MakeSpec = Callable[..., RunSpec]
+CPU = torch.device("cpu")
 
 EVERYTHING = [
     {"name": "augment", "policy": "strong"},
@@ -226,18 +229,99 @@ def test_a_loss_that_is_not_finite_is_diverged_and_has_no_metrics(
     assert not (path / "model.pt").exists()
 
 
-def test_select_best_reports_the_weights_that_val_chose(
-    make_spec: MakeSpec, folder: Callable[[str], Path]
+class Unlearns(Windowed):
+    """Minus the loss: what was learnt before its window is lost in it."""
+
+    def loss(self, class_counts: Any) -> Loss:
+        def away(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return (targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
+
+        return away
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "nll", "g_mean"])
+def test_t02_select_best_reports_the_weights_that_val_chose(
+    metric: str, make_spec: MakeSpec, folder: Callable[[str], Path]
+) -> None:
+    keys = {"epochs": 20, "batch_size": 8, "lr": 0.1, "eval_every": 0.1, "select": "best"}
+    with registry.temporary():
+        registry.register("unlearns")(Unlearns)
+        recipe = [{"name": "unlearns", "start": 0.6}]
+        best, last = folder("best"), folder("last")
+        chosen = train(make_spec(recipe, training=keys, metric=metric), best)
+        final = train(make_spec(recipe, training={**keys, "select": "last"}, metric=metric), last)
+    rows = [line.split(",") for line in (best / "history.csv").read_text().splitlines()]
+    column = rows[0].index(f"val/{metric}")
+    values = [float(row[column]) for row in rows[1:]]
+    place = int(np.argmin(values) if metric == "nll" else np.argmax(values))
+    assert 0 < place < 6, "the best step is neither the first nor one of the last"
+    assert chosen["selected_step"] == int(float(rows[place + 1][0]))
+    assert chosen["metrics"]["val"][metric] == pytest.approx(values[place], rel=1e-5)
+    assert final["metrics"]["val"][metric] == pytest.approx(values[-1], rel=1e-5)
+    assert chosen["metrics"]["test"][metric] != final["metrics"]["test"][metric]
+
+
+def test_t02_which_weights_are_chosen_does_not_depend_on_test(
+    make_spec: MakeSpec, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = {"epochs": 6, "batch_size": 8, "lr": 0.2, "eval_every": 0.1, "select": "best"}
-    path = folder("a")
-    result = train(make_spec(training=keys, metric="nll"), path)
-    rows = [line.split(",") for line in (path / "history.csv").read_text().splitlines()]
-    column = rows[0].index("val/nll")
-    values = [float(row[column]) for row in rows[1:]]
-    best = int(np.argmin(values))
-    assert result["selected_step"] == int(float(rows[best + 1][0]))
-    assert result["metrics"]["val"]["nll"] == pytest.approx(values[best], rel=1e-5)
+    spec, scored = make_spec(training=keys), []
+    inner = Pipeline.rows
+
+    def rows(self: Pipeline, wanted: np.ndarray) -> Iterator[torch.Tensor]:
+        scored.append(len(wanted))
+        return inner(self, wanted)
+
+    monkeypatch.setattr(Pipeline, "rows", rows)
+    train(spec, folder("a"))
+    test = len(spec.dataset.load(0).rows.test)
+    assert scored.count(test) == 1
+    assert scored[-1] == test, "and that is the last thing"
+
+
+class Listens(Windowed):
+    heard: ClassVar[list[Any]] = []
+
+    def loss(self, class_counts: Any) -> Loss:
+        self.heard.append(class_counts.tolist())
+        return lambda logits, targets: -(targets * torch.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def test_losses_are_told_the_counts_with_synthetic_rows(
+    make_spec: MakeSpec, folder: Callable[[str], Path]
+) -> None:
+    with registry.temporary():
+        registry.register("listens")(Listens)
+        plain = train(make_spec(["listens"], datasets=[TAIL]), folder("a"))
+        full = train(make_spec(["listens", "smote"], datasets=[TAIL]), folder("b"))
+    counts = plain["train_counts"]
+    assert full["train_counts"] == counts
+    assert Listens.heard == [counts, [max(counts)] * len(counts)]
+
+
+def test_outside_the_window_of_its_loss_a_head_of_cosines_is_scaled_all_the_same(
+    make_spec: MakeSpec,
+) -> None:
+    loop = prepare(make_spec([{"name": "ldam", "start": 0.9}]), torch.device("cpu")).loop
+    step = Step(loop.model, loop.pipeline, make_optimizer(loop.model, loop.training), "fp32", CPU)
+    criterion = loop._executor(step)._losses.at(0)  # type: ignore[attr-defined]
+    cosines, targets = torch.tensor([[0.9, -0.2, 0.1]]), torch.tensor([[0.7, 0.3, 0.0]])
+    expected = -(targets * torch.log_softmax(30.0 * cosines, dim=1)).sum(dim=1)
+    torch.testing.assert_close(criterion(cosines, targets), expected)
+
+
+def test_columns_that_smote_takes_whole_are_named(
+    make_spec: MakeSpec, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{rng.normal():.3f},{colour},{'ab'[i % 4 == 0]}"
+        for i, colour in enumerate(rng.choice(["red", "green", "blue"], 120))
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["x,colour,label", *rows]))
+    table = {"name": "table", "file": str(tmp_path / "t.csv"), "label_column": "label"}
+    notes = train(make_spec(["smote"], datasets=[table], models=["mlp"]), folder("a"))["notes"]
+    assert "3 one-hot columns are taken whole from the base row in synthetic rows" in notes
 
 
 def test_stop_ends_a_run_at_its_next_evaluation(

@@ -9,7 +9,6 @@ blamed. A slot ends by itself when the driver does.
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import types
@@ -17,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from harness.execution.executors.resources import Layout
@@ -121,8 +121,7 @@ class Local:
         fresh.suspects = slot.suspects
         if len(slot.jobs) > 1:
             for job in slot.jobs.values():
-                shutil.rmtree(job.attempt)
-                job.attempt.mkdir()
+                _clear(job.attempt)
             fresh.suspects.extend(slot.jobs.values())
             return
         for job in slot.jobs.values():
@@ -180,6 +179,13 @@ def _spawn(number: int, gpu: str | None) -> _Slot:
     return _Slot(number, gpu, process, ours)
 
 
+def _clear(attempt: Path) -> None:
+    """Delete what an attempt has written, but for what it is an attempt at."""
+    for file in attempt.iterdir():
+        if file.name != "spec.json":
+            file.unlink()
+
+
 def _write_death(job: Job, exitcode: int | None) -> None:
     """Say of a run whose process ended that it did, and how."""
     how = f"exit code {exitcode}"
@@ -189,4 +195,6 @@ def _write_death(job: Job, exitcode: int | None) -> None:
     hint = "; the system may have been out of memory" if how == "SIGKILL" else ""
     for name in ("result.json", "error.json"):
         (job.attempt / name).unlink(missing_ok=True)
-    RunDir(job.attempt).write_error("killed", f"the process of this run ended with {how}{hint}")
+    folder, message = RunDir(job.attempt), f"the process of this run ended with {how}{hint}"
+    folder.log(message)
+    folder.write_error("killed", message)

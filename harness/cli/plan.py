@@ -9,10 +9,11 @@ from typing import Any
 from rich.table import Table
 
 from harness import compose
+from harness.cli import plan_tuning
 from harness.cli.shared import find, out, print_json
 from harness.errors import listing
 from harness.execution.store import Store, read_json
-from harness.experiment.expand import Plan, Remark, expand
+from harness.experiment.expand import Plan, Remark
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
 
@@ -31,12 +32,12 @@ def run(
 ) -> None:
     """Validate, expand and print; train nothing."""
     experiment = load(find(file), sets, plugins)
-    plan = expand(experiment)
-    compose.check_names(plan)
+    store = Store(results, experiment.name)
+    plan = compose.planned(experiment, store)
     runs = compose.select(plan.runs, only)
-    states = _states(runs, Store(results, experiment.name))
+    states = _states(runs, store)
     if as_json:
-        print_json(_data(plan, runs, states))
+        print_json(_data(plan, runs, states) | plan_tuning.data(plan, store))
         return
     _classes(plan)
     _matrix(runs, states)
@@ -54,7 +55,8 @@ def run(
     folder = results / experiment.name
     line = f"{len(runs)} runs: {parts}  (results in {folder})"
     out.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
-    _time(runs, states, Store(results, experiment.name))
+    _time(runs, states, store)
+    plan_tuning.show(plan, store)
 
 
 def _states(runs: Sequence[RunSpec], store: Store) -> dict[str, str]:

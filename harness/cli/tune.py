@@ -12,6 +12,7 @@ from harness import compose, search
 from harness.analysis.tables import leaderboard, runs_table
 from harness.cli import run as runs
 from harness.cli.shared import err, find, out, print_json
+from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
@@ -143,7 +144,7 @@ def _footnotes(done: search.Searched, lost: Sequence[str]) -> None:
     for name in lost:
         out.print(f"no trial of {name} came to a value: nothing of it is tuned", style="red")
     if done.failed:
-        out.print(f"{len(done.failed)} trials failed:", style="red")
+        out.print(f"{counted(len(done.failed), 'trial')} failed:", style="red")
         for reason in done.failed[:10]:
             out.print(f"  {reason}", markup=False, highlight=False, soft_wrap=True)
         out.print("try them again with --retry-failed", style="red")

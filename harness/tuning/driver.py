@@ -63,9 +63,9 @@ class _Trial:
 
     def ending(self) -> Ending:
         """Return how it ended, seeds in their order."""
-        by_seed = {spec.seed: spec.key for spec in self.specs}
-        values = {seed: self.values[seed] for seed in by_seed if seed in self.values}
-        return Ending(values, by_seed, self.status, self.reason)
+        seeds = [spec.seed for spec in self.specs]
+        values = {seed: self.values[seed] for seed in seeds if seed in self.values}
+        return Ending(values, self.status, self.reason)
 
 
 class Driver:

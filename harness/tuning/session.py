@@ -146,9 +146,8 @@ def artifacts_of(store: Store, study: str) -> list[Path]:
 def _result(studied: Studied, trial: "FrozenTrial") -> str:
     """Return in words what a trial came to."""
     if trial.state.name != "COMPLETE":
-        status = trial.user_attrs["status"]
-        reason = trial.user_attrs.get("reason")
-        return f"{status}: {reason}" if reason else str(status)
+        told = (trial.user_attrs.get(name) for name in ("status", "reason"))
+        return ": ".join(str(part) for part in told if part)
     sd = trial.user_attrs.get("sd")
     spread = "" if sd is None else f" ± {sd:.3f}"
     best = best_of(studied.study.get_trials(deepcopy=False), studied.search.higher)

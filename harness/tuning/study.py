@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import ConfigError
 from harness.experiment.canonical import canonical_json
 from harness.experiment.keys import Pruner, Sampler
 from harness.streams import name_key
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 FAILED, DIVERGED = "failed", "diverged"
-"""Why a trial has no value, in its attribute ``status``."""
+"""Why a trial has no value, in its attribute ``status``; ``pruned`` is the third."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,11 @@ class Ending:
 
     Attributes:
         values: The metric on val by tuning seed, as far as it was measured.
-        runs: Keys of its runs by tuning seed.
         status: ``done``, ``pruned``, ``failed`` or ``diverged``.
         reason: Why it has no value, or empty.
     """
 
     values: Mapping[int, float]
-    runs: Mapping[int, str]
     status: str = "done"
     reason: str = ""
 
@@ -71,6 +70,7 @@ class Studied:
 
         self.search = search
         self._storage = storage
+        self._keys: dict[int, tuple[str, ...]] = {}
         names = {summary.study_name: summary for summary in storage.get_all_studies()}
         self.note = "" if search.name in names else _renewed(search, list(names.values()))
         with quiet():
@@ -144,6 +144,16 @@ class Studied:
             self.study.sampler = make_sampler(self.search.tuning.sampler, 0 if fixed else seed)
             return self.study.ask(self._distributions())
 
+    def keys(self, trial: "FrozenTrial") -> tuple[str, ...]:
+        """Return the keys of a trial's runs, one per tuning seed; none where it could have none."""
+        if trial.number not in self._keys:
+            try:
+                specs = self.search.specs(trial.params, trial.number)
+            except ConfigError:
+                specs = ()
+            self._keys[trial.number] = tuple(spec.key for spec in specs)
+        return self._keys[trial.number]
+
     def ended(self) -> list["FrozenTrial"]:
         """Return the trials that have ended, in their order."""
         trials = self.study.get_trials(deepcopy=False)
@@ -178,12 +188,14 @@ class Studied:
         status, reason = ending.status, ending.reason
         if status == "done" and not all(map(math.isfinite, values)):
             status, reason = DIVERGED, f"{self.search.metric} is not finite"
-        attributes: dict[str, Any] = {"status": status, "runs": dict(ending.runs)}
+        attributes: dict[str, Any] = {}  # each is a transaction of its own
+        if status != "done":
+            attributes["status"] = status
+        if reason:
+            attributes["reason"] = reason
         if values and status in ("done", "pruned"):
             mean, sd = mean_and_sd(values)
             attributes |= {"sd": sd, "by_seed": dict(ending.values)}
-        if reason:
-            attributes["reason"] = reason
         with quiet():
             for key, value in attributes.items():
                 trial.set_user_attr(key, value)

@@ -28,7 +28,7 @@ def finding_of(studied: Studied, shelf: Shelf) -> Finding:
     best = best_record(studied, records)
     own = [record for record in records if record.default and record.state == "complete"]
     dataset, model, recipe = search.group
-    keys = {key for trial in studied.ended() for key in trial.user_attrs.get("runs", {}).values()}
+    keys = {key for trial in studied.ended() for key in studied.keys(trial)}
     return Finding(
         study=search.name,
         dataset=dataset,
@@ -111,7 +111,7 @@ def record_of(
         paid: Keys of runs whose cost was counted; those of this one are added.
     """
     attributes = trial.user_attrs
-    keys = list(attributes.get("runs", {}).values())
+    keys = studied.keys(trial)
     runs = [run for key in keys if (run := _found(shelf, key)) is not None]
     new = [run for key in keys if key not in paid and (run := _found(shelf, key)) is not None]
     paid |= set(keys)

@@ -139,7 +139,8 @@ def _table(
 ) -> Table:
     dataset, reference, model = key
     cell = None if reference else (dataset, model)
-    searched = {name: cost for (*of, name), cost in costs.items() if tuple(of) == cell}
+    shown = set(group["recipe"])
+    searched = {n: cost for (*of, n), cost in costs.items() if tuple(of) == cell and n in shown}
     title = " · ".join(
         part for part in (dataset, reference and f"{reference} reference", model) if part
     )

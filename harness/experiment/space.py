@@ -47,7 +47,8 @@ class Dimension:
     @property
     def start(self) -> float:
         """The value nearest to the recipe's own that the range allows."""
-        return min(max(self.own, self.low), self.high)
+        nearest = min(max(self.own, self.low), self.high)
+        return int(nearest) if self.integer else nearest
 
     def __str__(self) -> str:
         scale = " (log)" if self.log else ""

@@ -71,6 +71,7 @@ class Study:
         metric: What is searched for, on val.
         state: ``running``, ``interrupted`` or ``over``.
         params: What describes the search and does not change while it goes on.
+        tags: What may change: sampler and pruner.
         trials: Trials that have ended; all of them once it is no longer running.
         best: The best of them, or None.
         began: In ms since the epoch.
@@ -84,6 +85,7 @@ class Study:
     metric: str
     state: Literal["running", "interrupted", "over"]
     params: Mapping[str, str]
+    tags: Mapping[str, str]
     trials: Sequence[Trial]
     best: Trial | None
     began: int
@@ -153,7 +155,7 @@ class StudyRecorder:
             return entry.run_id
         run_id = self._mlflow.create(
             f"tuning {study.recipe} · {study.dataset} · {study.model}",
-            self._tags(study, "study") | {"mlflow.note.content": self._about(study)},
+            self._tags(study, "study") | {"mlflow.note.content": self._about(study), **study.tags},
             study.began,
         )
         shared = {"recipe": study.recipe, "dataset": study.dataset, "model": study.model}
@@ -225,7 +227,7 @@ class StudyRecorder:
         seconds = {"cost/seconds": math.fsum(trial.seconds for trial in study.trials)}
         best = study.best
         summary = _summary(study, best) if best else {}
-        tags: dict[str, str] = {"harness.status": study.state}
+        tags: dict[str, str] = {"harness.status": study.state, **study.tags}
         params: dict[str, str] = {}
         if best is not None:
             tags["harness.best_trial"] = str(best.number)

@@ -46,9 +46,12 @@ def open_storage(results: Path) -> "RDBStorage":
 def _make(path: Path) -> None:
     """Make the file, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    _open(temporary, new=True).engine.dispose()
-    os.replace(temporary, path)
+    try:
+        temporary.unlink(missing_ok=True)
+        _open(temporary, new=True).engine.dispose()
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made: {error.strerror}") from None
 
 
 def _open(path: Path, new: bool = False) -> "RDBStorage":
@@ -137,7 +140,7 @@ def told(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, OSError) as error:
+    except (StorageInternalError, SQLAlchemyError) as error:
         cause = error.__cause__ or error
         text = str(getattr(cause, "orig", None) or cause).split("\n", 1)[0]
         raise StoreError(_refused(path, text)) from None

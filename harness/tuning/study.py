@@ -82,7 +82,7 @@ class Studied:
                 pruner=make_pruner(search.tuning.pruner),
                 load_if_exists=True,
             )
-            if search.name not in names or not self.study.user_attrs:
+            if "identity" not in self.study.user_attrs:
                 self._describe()
             self.requeue()
             self._enqueue(retry_failed)

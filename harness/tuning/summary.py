@@ -86,6 +86,10 @@ def study_record(
             **{f"space.{one.path}": str(one).partition(" ")[2] for one in search.space.dimensions},
             **{f"held.{path}": repr(value) for path, value in search.space.fixed},
         },
+        tags={
+            "harness.sampler": search.tuning.sampler,
+            "harness.pruner": search.tuning.pruner,
+        },
         trials=written,
         best=best_record(studied, written) if records is None else None,
         began=min((record.began for record in written), default=round(time.time() * 1000)),

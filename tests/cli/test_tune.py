@@ -337,6 +337,36 @@ def test_what_is_instant_imports_no_optuna(fake: Fake, harness_: Any, arguments:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_pruned_runs_stop_early_for_real() -> None:
+    found = harness.tune(
+        "it.yaml",
+        settings=[
+            *("tune.recipes=[mixup]", "tune.space.training.lr=[1e-6, 0.5]", "training.lr=0.5"),
+            *("tune.pruner=median", "tune.sampler=random", "tune.trials=14", "tune.seeds=[100]"),
+            *("training.epochs=12", "training.eval_every=0.1", "seeds=1", "plugins=[]"),
+            "recipes={mixup: [mixup]}",
+        ],
+        executor="inline",
+        track=False,
+    )
+    trials = found[-1].trials
+    pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
+    assert pruned
+    assert trials[0].state.name == "COMPLETE"  # the recipe's own values
+    results = [json.loads(p.read_text()) for p in Path("results/it/tuning").glob("*/result.json")]
+    by_status: dict[str, list[int]] = {}
+    for result in results:
+        by_status.setdefault(result["status"], []).append(result["selected_step"])
+    steps = results[0]["steps"]
+    assert len(by_status["stopped"]) == sum(
+        t.state.name == "PRUNED" for s in found for t in s.trials
+    )
+    assert set(by_status["done"]) == {steps}
+    assert all(steps / 3 <= step for step in by_status["stopped"])
+    assert min(by_status["stopped"]) < steps
+    assert found[-1].best_trial.state.name == "COMPLETE"
+
+
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # MLflow's own
 def test_for_real(harness_: Any) -> None:
     """Three trials are trained and mirrored; MLflow's and Optuna's own clients agree."""

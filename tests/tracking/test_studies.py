@@ -43,6 +43,7 @@ def study(trials: int = 3, state: Any = "over", **changes: Any) -> Study:
         metric="balanced_accuracy",
         state=state,
         params={"metric": "balanced_accuracy", "space.mixup.p": "0…1"},
+        tags={"harness.sampler": "tpe"},
         trials=made,
         best=made[-1] if made else None,
         began=1_000_000,
@@ -89,6 +90,7 @@ def test_one_run_for_the_study_and_one_nested_in_it_for_each_trial(
     assert parent.data.metrics["trials/complete"] == 3
     assert parent.data.metrics["cost/seconds"] == 9.0
     assert parent.data.tags["harness.best_trial"] == "2"
+    assert parent.data.tags["harness.sampler"] == "tpe"
     assert "harness tune it.yaml" in parent.data.tags["mlflow.note.content"]
     assert read(results).artifacts(parent) == {"history.png"}
     assert [run.data.tags[PARENT] for run in nested] == [parent.info.run_id] * 3

@@ -27,7 +27,7 @@ Told = Callable[[Studied, "FrozenTrial"], None]
 """Hears of a trial that has ended."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Trial:
     """A trial under way: its runs that are to be handed out, and those it waits for."""
 

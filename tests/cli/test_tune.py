@@ -19,7 +19,9 @@ from harness.errors import ConfigError
 from harness.experiment.spec import RunSpec
 from harness.tracking.address import database
 from harness.tuning import session
-from tests.tuning.conftest import PLUGIN, Fake, planted
+from tests.tuning.conftest import PLUGIN, Fake, _fast, planted
+
+__all__ = ["_fast"]  # a fixture
 
 FILE = """\
 name: it

@@ -2,12 +2,15 @@
 
 import json
 import math
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from harness.execution.runner import Finished, Job, Judge, Message, Progressed, run
 from harness.execution.store import Store
@@ -133,6 +136,19 @@ def write(spec: RunSpec, attempt: Path, status: str, value: Outcome = None) -> N
         "device": {"name": "none", "precision": "fp32"},
     }
     (attempt / "result.json").write_text(json.dumps(result))
+
+
+def fast(connection: Any, record: Any) -> None:
+    """Let a database of a test wait for no disk."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(autouse=True)
+def _fast() -> Iterator[None]:
+    event.listen(Engine, "connect", fast)
+    yield
+    event.remove(Engine, "connect", fast)
 
 
 @pytest.fixture

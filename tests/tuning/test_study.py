@@ -46,8 +46,10 @@ def killed_after(commits: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         yield
 
 
-@pytest.mark.parametrize("slots", [1, 2])
-@pytest.mark.parametrize("moment", range(0, 60, 4))
+@pytest.mark.parametrize(
+    ("moment", "slots"),
+    [(moment, 1) for moment in range(0, 60, 4)] + [(moment, 2) for moment in range(2, 60, 8)],
+)
 def test_a_search_killed_at_any_write_goes_on_without_a_trace(
     searches: Searches,
     bench: Bench,

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "run"]
+__all__ = ["__version__", "run", "tune"]
 
 
 def run(experiment: Any, **options: Any) -> "pd.DataFrame":
@@ -29,3 +30,25 @@ def run(experiment: Any, **options: Any) -> "pd.DataFrame":
     from harness.compose import run_experiment
 
     return run_experiment(experiment, **options)
+
+
+def tune(experiment: Any, **options: Any) -> "list[optuna.Study]":
+    """Search the strengths of an experiment's recipes; return Optuna's own studies.
+
+    The same as ``harness tune``: one study per dataset, model and recipe under the key ``tune:``,
+    as many trials as are left; then the recipes that won are run on the report seeds, where
+    `run` finds them. The studies may be asked, continued and drawn with Optuna's own API.
+
+    Args:
+        experiment: An experiment file, or the same keys as a mapping.
+        **options: As for `run`.
+
+    Returns:
+        The studies, do-nothing first where it has anything to tune.
+
+    Raises:
+        HarnessError: Something is wrong before training starts.
+    """
+    from harness.search import tune_experiment
+
+    return tune_experiment(experiment, **options)

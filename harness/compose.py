@@ -1,7 +1,7 @@
 """Where the rooms are put together: what `harness run` does, also for a notebook."""
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,9 @@ from harness.experiment.expand import Plan, expand
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import RunSpec
 from harness.tracking.keys import check_class_names
-from harness.tracking.mirror import is_behind, open_tracking
+from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
+from harness.tuning.tuned import Finding, found_of, with_tuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,7 @@ class Outcome:
     selected: tuple[RunSpec, ...]
     summary: Summary
     ui_command: str | None = None
+    found: tuple[Finding, ...] = ()
 
 
 def smoke(experiment: Experiment) -> Experiment:
@@ -131,12 +133,22 @@ def pending(runs: Sequence[RunSpec], store: Store, options: Options) -> list[Run
     return missing[: options.limit]
 
 
-def execute(experiment: Experiment, options: Options, console: Console) -> Outcome:
-    """Execute what is missing of an experiment and mirror it.
+def planned(experiment: Experiment, store: Store) -> Plan:
+    """Return every run of an experiment, those of recipes that were tuned among them.
 
     Raises:
-        HarnessError: Something is wrong before training starts.
-        KeyboardInterrupt: After running attempts were discarded.
+        HarnessError: As `expand`, or the results folder cannot be read.
+    """
+    plan = expand(experiment)
+    check_names(plan)
+    return with_tuned(plan, store)
+
+
+def check_options(options: Options) -> None:
+    """Refuse a device or an executor that is none.
+
+    Raises:
+        ConfigError: As said.
     """
     check_device(options.device)
     if options.executor not in EXECUTORS:
@@ -144,10 +156,30 @@ def execute(experiment: Experiment, options: Options, console: Console) -> Outco
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
             f"({', '.join(EXECUTORS)})"
         )
-    plan = expand(experiment)
-    check_names(plan)
+
+
+def execute(
+    experiment: Experiment,
+    options: Options,
+    console: Console,
+    wanted: Callable[[RunSpec], bool] = lambda spec: True,
+) -> Outcome:
+    """Execute what is missing of an experiment and mirror it.
+
+    Args:
+        experiment: What to execute.
+        options: How.
+        console: Where progress is shown.
+        wanted: Which runs, of those that the options select.
+
+    Raises:
+        HarnessError: Something is wrong before training starts.
+        KeyboardInterrupt: After running attempts were discarded.
+    """
+    check_options(options)
     store = Store(options.results, experiment.name)
-    selected = select(plan.runs, options.only)
+    plan = planned(experiment, store)
+    selected = tuple(spec for spec in select(plan.runs, options.only) if wanted(spec))
     todo = pending(selected, store, options)
     if len(todo) > GRID_LIMIT and not options.yes:
         raise ConfigError(
@@ -155,7 +187,7 @@ def execute(experiment: Experiment, options: Options, console: Console) -> Outco
             "give --yes if that is meant, or --only and --limit to do a part"
         )
     for note in plan.notes:
-        _say(console, f"note: {note}")
+        say(console, f"note: {note}")
     summary = Summary()
     with ExitStack() as stack:
         if todo or (options.track and is_behind(options.results, experiment)):
@@ -166,13 +198,16 @@ def execute(experiment: Experiment, options: Options, console: Console) -> Outco
             if todo:
                 running = f"{executor.slots} at a time" if executor.slots > 1 else "one at a time"
                 runs = "1 run" if len(todo) == 1 else f"{len(todo):,} runs"
-                _say(console, f"{runs} to do, {running}; the first takes longest", "")
+                say(console, f"{runs} to do, {running}; the first takes longest", "")
             stack.callback(executor.close)  # slots warm up while MLflow is connected
-            mirror = stack.enter_context(_mirror(experiment, options, console))
+            mirror = stack.enter_context(mirrored(experiment, options, console))
+            listeners = [] if mirror is None else [mirror]
             if todo:
-                summary = _run(experiment, todo, store, executor, options, mirror, console)
+                summary = _run(experiment, todo, store, executor, options, listeners, console)
     shown = options.track and experiment.tracking.uri is None
-    return Outcome(plan, store, selected, summary, ui_command(store.results) if shown else None)
+    command = ui_command(store.results) if shown else None
+    found = tuple(finding for _, finding in found_of(plan, store))
+    return Outcome(plan, store, selected, summary, command, found)
 
 
 def _run(
@@ -210,7 +245,7 @@ def cost(plan: Plan, runs: Sequence[RunSpec], options: Options, console: Console
     shared = layout(options.device, options.jobs, options.runs_per_gpu, len(runs))
     keep = plan.experiment.keep_weights != "none"
     shapes = len({shape_of(spec) for spec in runs})
-    _say(console, f"measuring {counted(shapes, 'shape')} of run, some steps each …", "")
+    say(console, f"measuring {counted(shapes, 'shape')} of run, some steps each …", "")
     found = measure(runs, lambda: Local(shared, keep), shared.at_a_time)
     cap = plan.experiment.weights_gb * 1e9 if keep else 0.0
     sizes, processes = sizes_of(plan.infos), len(shared.gpus)
@@ -259,20 +294,19 @@ def check_names(plan: Plan) -> None:
 
 
 @contextmanager
-def _mirror(
-    experiment: Experiment, options: Options, console: Console
-) -> Iterator[Sequence[Listener]]:
-    """Yield the listeners that mirror runs to MLflow, or none where that is off."""
+def mirrored(experiment: Experiment, options: Options, console: Console) -> Iterator[Mirror | None]:
+    """Yield what mirrors runs to MLflow, or None where that is off."""
     if not options.track:
-        yield []
+        yield None
         return
 
     def warn(message: str) -> None:
-        _say(console, f"warning: {message}")
+        say(console, f"warning: {message}")
 
     with open_tracking(options.results, experiment, warn) as mirror:
-        yield [mirror]
+        yield mirror
 
 
-def _say(console: Console, text: str, style: str = "yellow") -> None:
+def say(console: Console, text: str, style: str = "yellow") -> None:
+    """Print a line as it is."""
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

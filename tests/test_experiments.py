@@ -15,9 +15,11 @@ from harness.datasets.base import TEST, Index, content_of
 from harness.execution.executors.inline import Inline
 from harness.execution.runner import run
 from harness.execution.store import Store
+from harness.experiment.design import NOTHING
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from harness.registry import datasets
+from harness.tuning.searches import check_possible, searches_of
 
 Keys = Callable[[pytest.MonkeyPatch, Path], list[str]]
 
@@ -74,6 +76,8 @@ DATA: dict[str, Keys] = {
     "cifar100_lt": cifar("cifar100", 100),
     "tabular": table,
     "your_images": photos,
+    "tune_quickstart": lambda patch, folder: [],
+    "tune_cifar10_lt": cifar("cifar10", 10),
 }
 
 
@@ -84,7 +88,8 @@ def test_every_shipped_experiment_is_tested_here() -> None:
 @pytest.mark.parametrize("name", sorted(DATA))
 def test_it_starts_with_its_command_and_what_to_expect(name: str) -> None:
     text = shipped()[name].read_text(encoding="utf-8")
-    assert text.startswith(f"# harness run {name}")
+    verb = "tune" if name.startswith("tune_") else "run"
+    assert text.startswith(f"# harness {verb} {name}")
     assert "Expect" in text.split("name:")[0]
 
 
@@ -105,3 +110,20 @@ def test_it_plans_and_every_recipe_trains(
     assert not summary.failures
     for path in summary.paths.values():
         assert json.loads((path / "result.json").read_text())["steps"] == 5
+    assert bool(experiment.tuning) == name.startswith("tune_")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in DATA if name.startswith("tune_")))
+def test_its_searches_can_be_made_and_every_recipe_is_searched(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    edits = [*DATA[name](monkeypatch, tmp_path), "training.batch_size=16"]
+    plan = expand(load(shipped()[name], edits))
+    check_possible(plan)
+    found = searches_of(plan)
+    assert [search.recipe for search in found] == [
+        recipe.name for recipe in plan.experiment.recipes if recipe.name != NOTHING
+    ]
+    for search in found:
+        seeds = [spec.seed for spec in search.specs(search.space.start(), 0)]
+        assert seeds == list(plan.experiment.tuning.seeds)

@@ -8,11 +8,12 @@ from typing import Any
 from rich.table import Table
 
 from harness import compose
+from harness.cli import plan_tuning
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import ConfigError, counted, listing
 from harness.execution.estimate import Estimate
 from harness.execution.store import Store, read_json
-from harness.experiment.expand import Plan, Remark, expand
+from harness.experiment.expand import Plan, Remark
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
 
@@ -47,16 +48,15 @@ def run(
     if price is not None and not measure:
         raise ConfigError("--price goes with --measure, which tells the hours")
     experiment = load(find(file), sets, plugins)
-    plan = expand(experiment)
-    compose.check_names(plan)
     options = compose.Options(**how)
-    runs = compose.select(plan.runs, options.only)
     store = Store(options.results, experiment.name)
+    plan = compose.planned(experiment, store)
+    runs = compose.select(plan.runs, options.only)
     states = _states(runs, store)
     missing = [spec for spec in runs if states[spec.key] == "to do"]
     cost = compose.cost(plan, missing, options, err) if measure and missing else None
     if as_json:
-        data = _data(plan, runs, states)
+        data = _data(plan, runs, states) | plan_tuning.data(plan, store)
         if cost is not None:
             data["cost"] = {**vars(cost), "price": _price(cost, price)}
         print_json(data)
@@ -72,6 +72,7 @@ def run(
         _show_cost(cost, price)
     else:
         _time(runs, states, store)
+    plan_tuning.show(plan, store)
 
 
 def _all_remarks(plan: Plan) -> None:

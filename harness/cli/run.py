@@ -6,9 +6,9 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.table import Table
 
@@ -19,6 +19,7 @@ from harness.errors import listing
 from harness.execution.runner import failure
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
+from harness.experiment.tune import tuned_name
 
 _NOTES = 10
 _LEGEND = """figures are on test, means over seeds;
@@ -43,23 +44,28 @@ def run(
     try:
         outcome = compose.execute(experiment, compose.Options(**options), err)
     except KeyboardInterrupt:
-        err.print("interrupted; finished runs are kept. To go on:")
-        err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(130)
+        interrupted()
     table = runs_table(outcome.store, outcome.plan.runs)
     board = leaderboard(table, experiment.metric)
-    bad = _bad(outcome, table)
+    bad = not_done(outcome, table)
     if as_json:
         records = json.loads(board.to_json(orient="records"))
         print_json({"leaderboard": records, "failed": bad, "runs": len(table)})
     else:
         if smoke:
             out.print("a smoke test of a few steps: the figures mean nothing", style="yellow")
-        _show(board, experiment.metric, outcome, bad, table)
+        show(board, experiment.metric, outcome, bad, table)
     sys.exit(1 if bad else 0)
 
 
-def _bad(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
+def interrupted() -> NoReturn:
+    """Say how to go on, and exit."""
+    err.print("interrupted; finished runs are kept. To go on:")
+    err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(130)
+
+
+def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
     """Return the runs of this selection that are committed but not done."""
     selected = {spec.key for spec in outcome.selected}
     rows = table[(table["status"] != "done") & table["key"].isin(selected)]
@@ -79,12 +85,14 @@ def _bad(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
     ]
 
 
-def _show(
+def show(
     board: Any, metric: str, outcome: compose.Outcome, bad: list[dict[str, str]], runs: Any
 ) -> None:
+    """Print the leaderboard, and what there is to say of the runs behind it."""
     if not board.empty:
+        costs = {(f.dataset, f.model, tuned_name(f.recipe)): f.seconds for f in outcome.found}
         for key, group in board.groupby(["dataset", "reference", "model"], sort=False):
-            out.print(_table(key, group, metric))
+            out.print(_table(key, group, metric, costs))
     _footnotes(board, metric, outcome)
     if outcome.summary.weights_dropped:
         out.print(
@@ -126,14 +134,20 @@ def _notes(runs: Any, outcome: compose.Outcome) -> None:
         out.print(f"… and {len(counts) - _NOTES} more notes, in each run's log.txt", style="dim")
 
 
-def _table(key: tuple[str, str, str], group: Any, metric: str) -> Table:
+def _table(
+    key: tuple[str, str, str], group: Any, metric: str, costs: Mapping[tuple[str, str, str], float]
+) -> Table:
     dataset, reference, model = key
+    cell = None if reference else (dataset, model)
+    shown = set(group["recipe"])
+    searched = {n: cost for (*of, n), cost in costs.items() if tuple(of) == cell and n in shown}
     title = " · ".join(
         part for part in (dataset, reference and f"{reference} reference", model) if part
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("recipe", overflow="fold")
-    unit = "" if metric in ("nll", "mcc", "ece") else " %"
+    scale = scale_of(metric)
+    unit = " %" if scale > 1 else ""
     for column in (
         f"{metric}{unit}",
         "± sd",
@@ -146,33 +160,47 @@ def _table(key: tuple[str, str, str], group: Any, metric: str) -> Table:
         "s",
     ):
         table.add_column(column, justify="right", no_wrap=True)
-    scale = 1.0 if not unit else 100.0
+    if searched:
+        table.add_column("search s", justify="right", no_wrap=True)
     for row in group.to_dict("records"):
         failed = f" ({row['failed']} failed)" if row["failed"] else ""
         table.add_row(
             row["recipe"],
-            _number(row.get("test"), scale),
-            _number(row.get("sd"), scale),
+            number(row.get("test"), scale),
+            number(row.get("sd"), scale),
             f"{row['n']}{failed}",
-            *(_number(row.get(name), 100.0) for name in ("many", "medium", "few", "worst_class")),
-            _gain(row, scale),
-            _number(row.get("seconds"), 1.0),
+            *(number(row.get(name), 100.0) for name in ("many", "medium", "few", "worst_class")),
+            gain(row, scale),
+            number(row.get("seconds"), 1.0),
+            *([_search(searched.get(row["recipe"]))] if searched else []),
         )
     return table
 
 
-def _number(value: float | None, scale: float) -> str:
+def _search(seconds: float | None) -> str:
+    """Return what the search for a recipe cost, where there was one."""
+    return "" if seconds is None else f"{seconds:.0f}"
+
+
+def scale_of(metric: str) -> float:
+    """Return what a metric is multiplied with in tables: 100 where it is a share."""
+    return 1.0 if metric in ("nll", "mcc", "ece") else 100.0
+
+
+def number(value: float | None, scale: float) -> str:
+    """Return a value for a table: in percent where `scale` is 100."""
     if value is None or value != value:
         return "n/a"
     return f"{value * scale:.1f}" if scale > 1 else f"{value:.3g}"
 
 
-def _gain(row: dict[str, Any], scale: float) -> str:
-    gain, low, high = row.get("gain"), row.get("gain_low"), row.get("gain_high")
-    if gain is None or gain != gain:
+def gain(row: dict[str, Any], scale: float) -> str:
+    """Return a paired difference with its interval, where there is one."""
+    mean, low, high = row.get("gain"), row.get("gain_low"), row.get("gain_high")
+    if mean is None or mean != mean:
         return ""
     digits = 1 if scale > 1 else 3
-    text = f"{gain * scale:+.{digits}f}"
+    text = f"{mean * scale:+.{digits}f}"
     if low is None or low != low or high is None:
         return text
     return f"{text} [{low * scale:+.{digits}f}, {high * scale:+.{digits}f}]"

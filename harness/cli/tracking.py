@@ -17,10 +17,11 @@ _LEFT = "runs that a killed driver left running are"
 
 def sync(file: str, sets: Sequence[str], plugins: Sequence[str], results: Path) -> None:
     """Mirror what MLflow has not seen, and say how much that was."""
+    from harness import search
     from harness.tracking import mirror
 
     experiment = load(find(file), sets, plugins)
-    done = mirror.sync(results, experiment)
+    done = mirror.sync(results, experiment, lambda: search.sync_records(experiment, results))
     for message in done.unreadable:
         err.print(f"not mirrored: {message}", style="red", markup=False, highlight=False)
     total = len(Store(results, experiment.name).runs())

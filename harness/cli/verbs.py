@@ -48,6 +48,8 @@ Only = Annotated[
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.")]
 RunsPerGpu = Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Executor = Annotated[str, typer.Option("--executor", help="local or inline.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop after a failure.")]
 DEFAULT_RESULTS = Path("results")
 
 
@@ -132,12 +134,12 @@ def run(
     jobs: Jobs = None,
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
-    executor: Annotated[str, typer.Option("--executor", help="local or inline.")] = "local",
+    executor: Executor = "local",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed runs again.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop after a failure.")] = False,
+    fail_fast: FailFast = False,
     yes: Annotated[bool, typer.Option("--yes", help="Go on with a very large grid.")] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -165,6 +167,64 @@ def run(
             "executor": executor,
             "retry_failed": retry_failed,
             "force": force,
+            "fail_fast": fail_fast,
+            "yes": yes,
+            "track": not smoke,
+        },
+        smoke,
+        as_json,
+    )
+
+
+@app.command()
+def tune(
+    file: File,
+    sets: Sets = None,
+    plugin: Plugins = None,
+    results: Results = DEFAULT_RESULTS,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="GLOB", help="Only studies whose recipe, dataset or model match."
+        ),
+    ] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Three trials on one seed, a few steps each.")
+    ] = False,
+    jobs: Jobs = None,
+    runs_per_gpu: RunsPerGpu = 1,
+    device: Device = "auto",
+    executor: Executor = "local",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do failed trials and runs again.")
+    ] = False,
+    fail_fast: FailFast = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on with a very long search.")] = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Search the strength of every strategy with Optuna, then run the recipes that won.
+
+    What is searched stands in the file under tune:. A search that was stopped goes on with the
+    same command; to have more trials, raise tune.trials.
+
+    Example:  harness tune experiments/tune_quickstart.yaml
+    """
+    from harness.cli import tune as verb
+
+    _cache(cache_dir)
+    verb.run(
+        file,
+        sets or [],
+        plugin or [],
+        {
+            "results": results,
+            "only": tuple(only or ()),
+            "jobs": jobs,
+            "runs_per_gpu": runs_per_gpu,
+            "device": device,
+            "executor": executor,
+            "retry_failed": retry_failed,
             "fail_fast": fail_fast,
             "yes": yes,
             "track": not smoke,

@@ -29,12 +29,14 @@ class Display:
         console: Where to show it.
         total: Runs to do.
         metric: The metric shown beside a running run.
+        lines: Whether finished runs are printed where there is no terminal.
     """
 
-    def __init__(self, console: Console, total: int, metric: str) -> None:
+    def __init__(self, console: Console, total: int, metric: str, lines: bool = True) -> None:
         self._console = console
         self._total = total
         self._metric = metric
+        self._lines = lines and not console.is_terminal
         self._done = 0
         self._begun: dict[str, float] = {}
         self._tasks: dict[str, TaskID] = {}
@@ -63,6 +65,11 @@ class Display:
     ) -> None:
         self._progress.stop()
 
+    def expect(self, more: int) -> None:
+        """Set how many runs are still to end, where that is not known from the beginning."""
+        self._total = self._done + more
+        self._progress.update(self._overall, total=self._total)
+
     def started(self, spec: RunSpec) -> None:
         """Show a new line."""
         self._begun[spec.key] = time.monotonic()
@@ -90,7 +97,7 @@ class Display:
                 highlight=False,
                 soft_wrap=True,
             )
-        elif not self._console.is_terminal:
+        elif self._lines:
             self._console.print(
                 f"[{self._done}/{self._total}] {name(spec)}  {seconds:.1f} s",
                 markup=False,

@@ -3,11 +3,18 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from harness.experiment.design import Design
 
 KeepWeights = Literal["all", "best", "none"]
+
+Sampler = Literal["tpe", "random", "gp", "qmc", "cmaes", "nsgaii"]
+"""Optuna's samplers that need no more than a seed."""
+
+Pruner = Literal["none", "median"]
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 _TAKEN = ("mlflow.db", "mlartifacts", "optuna.db", "reference")
 """What lies in the results folder beside the experiments."""
@@ -26,6 +33,36 @@ class Tracking(BaseModel):
 
     uri: str | None = None
     per_class: Annotated[int, Field(ge=0, le=300)] = 20
+
+
+def _short(name: object) -> object:
+    """Return ``tpe`` for Optuna's own ``TPESampler``."""
+    if not isinstance(name, str):
+        return name
+    return name.lower().removesuffix("sampler").removesuffix("pruner").replace("_", "")
+
+
+class Tune(BaseModel):
+    """How `harness tune` searches.
+
+    Attributes:
+        recipes: What to tune, by name; by default every recipe that has something to tune.
+        trials: Trials of each study, in total: more may be asked for later.
+        seeds: Seeds of each trial, none of them a report seed; a number stands for the first so
+            many from 100 on.
+        sampler: Optuna's sampler.
+        pruner: Optuna's pruner.
+        space: By path, ``[low, high]`` or the value to hold; nested keys are paths too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    recipes: Annotated[tuple[str, ...] | None, Field(min_length=1)] = None
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 40
+    seeds: Annotated[int, Field(ge=1, le=100)] | Annotated[list[Seed], Field(min_length=1)] = 3
+    sampler: Annotated[Sampler, BeforeValidator(_short)] = "tpe"
+    pruner: Annotated[Pruner, BeforeValidator(_short)] = "none"
+    space: dict[str, Any] = {}
 
 
 class File(BaseModel):
@@ -47,10 +84,11 @@ class File(BaseModel):
     recipes: dict[str, list[Any]] = {}
     references: dict[Literal["balanced"], list[str]] = {}
     models: Annotated[list[Any], Field(min_length=1)] = ["tiny_cnn"]
-    seeds: Annotated[int, Field(ge=1, le=10_000)] | list[Annotated[int, Field(ge=0, lt=2**63)]] = 3
+    seeds: Annotated[int, Field(ge=1, le=10_000)] | list[Seed] = 3
     folds: Annotated[int | None, Field(ge=2, le=100)] = None
     training: dict[str, Any] = {}
     metric: str = "balanced_accuracy"
+    tune: dict[str, Any] | None = None
     keep_weights: KeepWeights = "all"
     weights_gb: Annotated[float, Field(ge=0)] = 2.0
     tracking: dict[str, Any] = {}

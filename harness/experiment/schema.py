@@ -26,6 +26,7 @@ from harness.experiment.metric_names import METRICS
 from harness.experiment.model_names import OWN, SIZED, check_model_name
 from harness.experiment.spec import Model, Training
 from harness.experiment.tree import Place, Tree
+from harness.experiment.tune import Tuning, read_tuning
 from harness.experiment.validate import Problems
 from harness.registry import datasets, load_plugins, strategies
 from harness.strategies.base import Strategy
@@ -56,6 +57,7 @@ class Experiment:
         weights_gb: Disk cap of the weights that stay, in GB.
         tracking: The mirror.
         plugins: Modules and files to import.
+        tuning: What `harness tune` searches, or None.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Experiment:
     weights_gb: float
     tracking: Tracking
     plugins: tuple[str, ...]
+    tuning: Tuning | None = None
 
 
 def load(
@@ -122,6 +125,10 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
     factors, recipes = _recipes(problems, file)
     _check_rest(problems, file, sources, models)
     references = _references(problems, file, recipes)
+    seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds)
+    tuning = None
+    if file.tune is not None and recipes and training is not None:
+        tuning = read_tuning(problems, file.tune, base, recipes, training, file.metric, seeds)
     problems.raise_if_any()
     assert training is not None
     assert tracking is not None
@@ -136,7 +143,7 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
         recipes=recipes,
         references=references,
         models=tuple(model for model in models if model is not None),
-        seeds=tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds),
+        seeds=seeds,
         folds=file.folds,
         training=training,
         metric=file.metric,
@@ -144,6 +151,7 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
         weights_gb=file.weights_gb,
         tracking=tracking,
         plugins=(*file.plugins, *plugins),
+        tuning=tuning,
     )
 
 

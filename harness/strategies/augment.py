@@ -89,6 +89,12 @@ class Augment(Windowed):
             ranges[f"transforms.{i}.p"] = Tunable(0.0, 1.0)
         return ranges
 
+    def value(self, path: str) -> Any:
+        """Return what stands at a path; the library's own p where an item gives none."""
+        if path.startswith("transforms.") and self.listed is not None:
+            return build(self.listed)[int(path.split(".")[1])].p
+        return super().value(path)
+
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with `values` put in; a path may lead into the list.
 

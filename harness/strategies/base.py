@@ -283,6 +283,10 @@ class Strategy(BaseModel):
             if isinstance(marker, Tunable)
         }
 
+    def value(self, path: str) -> Any:
+        """Return what stands at a path of `tunables` now."""
+        return getattr(self, path)
+
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with `values` (by path, as in `tunables`) validated and put in.
 
@@ -342,6 +346,16 @@ def _short(value: Any) -> str:
 def canonical(recipe: tuple[Strategy, ...]) -> tuple[Strategy, ...]:
     """Return a recipe in canonical order: by stage, then name, then parameters."""
     return tuple(sorted(recipe, key=lambda s: (s.stage, s.name, s.model_dump_json())))
+
+
+def prefixes(recipe: tuple[Strategy, ...]) -> list[str]:
+    """Return what each strategy's parameters are found under: ``ldam``, a second one ``ldam.2``."""
+    seen: dict[str, int] = {}
+    names = []
+    for member in recipe:
+        count = seen[member.name] = seen.get(member.name, 0) + 1
+        names.append(member.name if count == 1 else f"{member.name}.{count}")
+    return names
 
 
 def deciding(recipe: tuple[Strategy, ...], hook: str) -> Iterator[Strategy]:

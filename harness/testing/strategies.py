@@ -158,6 +158,9 @@ def _tunables(report: Report, strategy: Strategy) -> None:
             report.expect(
                 check, sane, f"{path}: {tunable}; low < high, and low > 0 where log, are needed"
             )
+            own = strategy.value(path)
+            same_again = strategy.with_values({path: own}).value(path) == own
+            report.expect(check, same_again, f"value('{path}') is not what with_values puts in")
     try:
         strategy.with_values({"no_such_parameter": 1})
     except ValidationError:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.experiment.spec import RunSpec
+from harness.strategies.base import prefixes
 from harness.tracking.keys import safe_name
 
 MAIN = ("epochs", "batch_size", "lr")
@@ -52,14 +53,11 @@ def params(spec: RunSpec, steps: int | None) -> dict[str, str]:
 
 def _strategies(spec: RunSpec) -> dict[str, Any]:
     """Return every parameter that was set, as ``<strategy>.<param>``."""
-    values: dict[str, Any] = {}
-    seen: dict[str, int] = {}
-    for strategy in spec.strategies:
-        seen[strategy.name] = seen.get(strategy.name, 0) + 1
-        again = f".{seen[strategy.name]}" if seen[strategy.name] > 1 else ""
-        for name, value in strategy.parameters().items():
-            values[f"{strategy.name}{again}.{name}"] = value
-    return values
+    return {
+        f"{prefix}.{name}": value
+        for prefix, strategy in zip(prefixes(spec.strategies), spec.strategies, strict=True)
+        for name, value in strategy.parameters().items()
+    }
 
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,10 +20,11 @@ from harness.execution.runner import Progressed
 from harness.execution.store import Store
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
-from harness.tracking.address import Address, resolve
+from harness.tracking.address import DATABASE, Address, resolve
 from harness.tracking.ledger import RUNNING, Ledger
 from harness.tracking.mlflow import Connection, UnreachableError
 from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
+from harness.tracking.studies import FOLDER, Study, is_written
 
 Warn = Callable[[str], None]
 
@@ -85,7 +86,7 @@ class Mirror:
             self._warn(
                 "MLflow keeps the artifacts of this experiment where the results folder was "
                 "before; new ones are not copied there. To rebuild all of it here, delete "
-                f"{self._address.results / 'mlflow.db'} and run: harness sync"
+                f"{self._address.results / DATABASE} and run: harness sync"
             )
         return Recorder(connection, self._store, self._source, self._per_class)
 
@@ -107,6 +108,10 @@ class Mirror:
     def abandoned(self, spec: RunSpec) -> None:
         """A run was interrupted and left nothing behind."""
         self._later(spec, lambda recorder: recorder.abandoned(spec))
+
+    def study(self, study: Study) -> None:
+        """A search went on, or is over."""
+        self._tasks.put(lambda: self._try(lambda recorder: recorder.study(study)))
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """Write what waits, for at most `timeout` seconds."""
@@ -198,8 +203,17 @@ def _source(experiment: Experiment) -> str:
     return path.name if path.is_absolute() else path.as_posix()
 
 
-def sync(results: Path, experiment: Experiment) -> Synced:
-    """Mirror every committed run that MLflow has not seen, while no driver runs.
+def sync(
+    results: Path,
+    experiment: Experiment,
+    studies: Callable[[], Sequence[Study]] = tuple,
+) -> Synced:
+    """Mirror every committed run and every search that MLflow has not seen, while no driver runs.
+
+    Args:
+        results: The results folder.
+        experiment: What is to be mirrored.
+        studies: Returns its searches, once the results folder is ours.
 
     Raises:
         TrackingError: MLflow cannot be written.
@@ -210,7 +224,24 @@ def sync(results: Path, experiment: Experiment) -> Synced:
     with store.locked():
         connection = Connection(address, experiment.name)
         recorder = Recorder(connection, store, _source(experiment), experiment.tracking.per_class)
+        for study in studies():
+            recorder.study(study)
         return recorder.sync()
+
+
+def misses(results: Path, experiment: Experiment, studies: Sequence[Study]) -> bool:
+    """Whether MLflow misses some of the searches, by our own file: the library is not imported.
+
+    Raises:
+        TrackingError: The tracking URI is a folder.
+    """
+    address = resolve(results, experiment.tracking.uri)
+    ledger = Ledger(Store(results, experiment.name).path / FOLDER)
+    place = ledger.place(address.fingerprint)
+    if place is None or (address.own and not (address.results / DATABASE).is_file()):
+        return bool(studies)
+    entries = ledger.last(place)
+    return not all(is_written(study, entries) for study in studies)
 
 
 def is_behind(results: Path, experiment: Experiment) -> bool:
@@ -223,7 +254,7 @@ def is_behind(results: Path, experiment: Experiment) -> bool:
     address = resolve(results, experiment.tracking.uri)
     ledger = Ledger(store.path)
     place = ledger.place(address.fingerprint)
-    if place is None or (address.own and not (address.results / "mlflow.db").is_file()):
+    if place is None or (address.own and not (address.results / DATABASE).is_file()):
         return bool(store.runs())
     left = any(entry.status == RUNNING for entry in ledger.last(place).values())
     return left or bool(missing_of(store, ledger.ended(place)))

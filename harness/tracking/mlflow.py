@@ -140,6 +140,25 @@ class Connection:
         with _told(self.address):
             self._client.set_terminated(run_id, status, ended)
 
+    def reopen(self, run_id: str) -> None:
+        """Set an ended run RUNNING again."""
+        with _told(self.address):
+            self._client.update_run(run_id, status="RUNNING")
+
+    def is_active(self, run_id: str) -> bool:
+        """Whether a run is there and was not deleted.
+
+        Raises:
+            UnreachableError: MLflow does not answer.
+        """
+        try:
+            with _told(self.address):
+                return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+        except UnreachableError:
+            raise
+        except TrackingError:
+            return False
+
     def remove(self, run_id: str) -> None:
         """Take a run out of view; MLflow's "deleted" runs still have it, and can restore it."""
         with _told(self.address):

@@ -21,6 +21,7 @@ from harness.tracking.address import Address
 from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
 from harness.tracking.mlflow import Connection, Tracked, UnreachableError
 from harness.tracking.record import Point
+from harness.tracking.studies import FOLDER, Study, StudyRecorder
 
 FLUSH_SECONDS = 2.0
 """Shortest time between two requests with live points of one run."""
@@ -78,6 +79,14 @@ class Recorder:
         self._live: dict[str, _Live] = {}
         self._commit = _git_commit()
         self._owner = owner(connection.address)
+        self._studies: StudyRecorder | None = None
+
+    def study(self, study: Study) -> None:
+        """Write what is known of a search."""
+        if self._studies is None:
+            folder = self._store.path / FOLDER
+            self._studies = StudyRecorder(self._mlflow, folder, self._source, self._owner)
+        self._studies.write(study)
 
     def started(self, spec: RunSpec, now: int) -> None:
         """Create the run."""

@@ -1,0 +1,152 @@
+"""`harness tune`: search, run what won, show what the search cost beside what it gained."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from rich.table import Table
+
+from harness import compose, search
+from harness.analysis.tables import leaderboard, runs_table
+from harness.cli import run as runs
+from harness.cli.shared import err, find, out, print_json
+from harness.errors import counted
+from harness.experiment.design import NOTHING
+from harness.experiment.schema import load
+from harness.experiment.tune import tuned_name
+from harness.tuning.database import FILE
+from harness.tuning.tuned import Finding
+
+_STATES = ("pruned", "failed", "diverged")
+_LEGEND = """val: mean over the tuning seeds ± their sd, which flatters the best of many trials;
+gain: the tuned recipe on test against its own default, on the report seeds, paired by seed, with
+its 95 % t-interval; search s: what all runs of its trials took, added up"""
+
+
+def run(
+    file: str,
+    sets: Sequence[str],
+    plugins: Sequence[str],
+    options: dict[str, Any],
+    smoke: bool,
+    as_json: bool,
+) -> None:
+    """Tune an experiment and exit with the code that says how it went."""
+    experiment = load(find(file), sets, plugins)
+    if smoke:
+        experiment = search.smoke(experiment)
+    try:
+        done = search.tune(experiment, compose.Options(**options), err)
+    except KeyboardInterrupt:
+        runs.interrupted()
+    # only what was compared: the other recipes of the file may never have been run
+    outcome = replace(done.outcome, plan=replace(done.outcome.plan, runs=done.outcome.selected))
+    table = runs_table(outcome.store, outcome.selected)
+    board = leaderboard(table, experiment.metric)
+    bad = runs.not_done(outcome, table)
+    lost = [finding.study for finding in done.findings if finding.best is None]
+    if as_json:
+        _print_json(done, board, table, bad, experiment.metric)
+    else:
+        if smoke:
+            out.print("a smoke test of a few steps: the figures mean nothing", style="yellow")
+        _show(done, table, experiment.metric)
+        runs.show(board, experiment.metric, outcome, bad, table)
+        _footnotes(done, lost)
+    sys.exit(1 if bad or done.failed or lost else 0)
+
+
+def _print_json(
+    done: search.Searched, board: Any, table: Any, bad: list[dict[str, str]], metric: str
+) -> None:
+    studies = [
+        {**asdict(finding), "gain": gain_of(finding, table, metric)} for finding in done.findings
+    ]
+    print_json(
+        {
+            "studies": studies,
+            "leaderboard": json.loads(board.to_json(orient="records")),
+            "failed": [*bad, *({"trial": reason} for reason in done.failed)],
+            "runs": len(table),
+        }
+    )
+
+
+def gain_of(finding: Finding, runs: Any, metric: str) -> dict[str, float | None]:
+    """Return the gain of a tuned recipe over its default on test, paired by seed.
+
+    Args:
+        finding: What was tuned.
+        runs: From `runs_table`.
+        metric: The primary metric.
+    """
+    names = {finding.recipe: NOTHING, tuned_name(finding.recipe): tuned_name(finding.recipe)}
+    cell = (runs["dataset"] == finding.dataset) & (runs["model"] == finding.model)
+    pair = runs[cell & runs["recipe"].isin(list(names))]
+    board = leaderboard(pair.assign(recipe=pair["recipe"].map(names)), metric)
+    if board.empty or "gain" not in board:
+        return {}
+    rows = board.loc[board["recipe"] != NOTHING, ["gain", "gain_low", "gain_high", "pairs"]]
+    found: list[dict[str, float | None]] = json.loads(rows.to_json(orient="records"))
+    return found[0] if found else {}
+
+
+def _show(done: search.Searched, runs_: Any, metric: str) -> None:
+    """Print one row per study."""
+    cells = {finding.group[:2] for finding in done.findings}
+    for cell in sorted(cells):
+        title = " · ".join(["search", *cell])
+        table = Table(
+            title=title, title_justify="left", box=None, pad_edge=False, header_style="bold"
+        )
+        table.add_column("recipe", overflow="fold")
+        for column in ("trials", "val default", "val best", "at", "gain", "runs", "search s"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("values", overflow="fold")
+        for finding in done.findings:
+            if finding.group[:2] == cell:
+                table.add_row(*_row(finding, runs_, metric))
+        out.print(table)
+    out.print(_LEGEND, style="dim")
+    out.print()
+
+
+def _row(finding: Finding, table: Any, metric: str) -> list[str]:
+    scale = runs.scale_of(metric)
+    states = [f"{n} {state}" for state in _STATES if (n := finding.states[state])]
+    total = sum(finding.states.values())
+    values = {**finding.values, **finding.held} if finding.best else {}
+    own = finding.best is not None and finding.default is not None
+    same = own and finding.best == finding.default
+    return [
+        finding.recipe,
+        f"{total} ({', '.join(states)})" if states else str(total),
+        _value(finding.default, scale),
+        _value(finding.best, scale),
+        f"#{finding.best.trial}" if finding.best else "",
+        "own values best" if same else runs.gain(gain_of(finding, table, metric), scale),
+        str(finding.runs),
+        f"{finding.seconds:.0f}",
+        " ".join(f"{path}={value:.4g}" for path, value in values.items()),
+    ]
+
+
+def _value(value: Any, scale: float) -> str:
+    if value is None:
+        return "n/a"
+    spread = "" if value.sd is None else f" ± {runs.number(value.sd, scale)}"
+    return runs.number(value.mean, scale) + spread
+
+
+def _footnotes(done: search.Searched, lost: Sequence[str]) -> None:
+    for name in lost:
+        out.print(f"no trial of {name} came to a value: nothing of it is tuned", style="red")
+    if done.failed:
+        out.print(f"{counted(len(done.failed), 'trial')} failed:", style="red")
+        for reason in done.failed[:10]:
+            out.print(f"  {reason}", markup=False, highlight=False, soft_wrap=True)
+        out.print("try them again with --retry-failed", style="red")
+    path = done.outcome.store.results / FILE
+    out.print(f"\nthe studies are in {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,166 @@
+"""What a study has come to, in plain values: for tables, for `tuned.json`, for MLflow."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from harness.errors import StoreError
+from harness.experiment.metric_names import METRICS
+from harness.tracking import studies
+from harness.tuning.shelf import Scored, Shelf
+from harness.tuning.study import DIVERGED, FAILED, Studied, best_of, retried
+from harness.tuning.tuned import Finding, Value
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def finding_of(studied: Studied, shelf: Shelf) -> Finding:
+    """Return what a study has come to so far."""
+    search = studied.search
+    records = records_of(studied, shelf)
+    again = retried(studied.study.get_trials(deepcopy=False))
+    states = [record.state for record in records if record.number not in again]
+    best = best_record(studied, records)
+    own = [record for record in records if record.default and record.state == "complete"]
+    dataset, model, recipe = search.group
+    keys = {key for trial in studied.ended() for key in studied.keys(trial)}
+    return Finding(
+        study=search.name,
+        dataset=dataset,
+        model=model,
+        recipe=recipe,
+        best=_value(best, search.metric) if best else None,
+        default=_value(own[-1], search.metric) if own else None,
+        values=dict(best.values) if best else {},
+        held=dict(search.space.fixed),
+        states={state: states.count(state) for state in ("complete", "pruned", FAILED, DIVERGED)},
+        runs=sum(_found(shelf, key) is not None for key in keys),
+        seconds=math.fsum(record.seconds for record in records),
+    )
+
+
+def _value(record: studies.Trial, metric: str) -> Value:
+    return Value(record.number, record.metrics[metric], record.sd)
+
+
+def best_record(studied: Studied, records: Sequence[studies.Trial]) -> studies.Trial | None:
+    """Return the record of the best trial, or None."""
+    best = best_of(studied.study.get_trials(deepcopy=False), studied.search.higher)
+    return next((r for r in records if best is not None and r.number == best.number), None)
+
+
+def study_record(
+    studied: Studied,
+    shelf: Shelf,
+    state: Literal["running", "interrupted", "over"],
+    records: Sequence[studies.Trial] | None = None,
+    artifacts: Sequence[Path] = (),
+) -> studies.Study:
+    """Return a study for MLflow.
+
+    Args:
+        studied: The study.
+        shelf: Where its runs are.
+        state: As in `studies.Study`.
+        records: Trials that are to be written; by default all that have ended.
+        artifacts: Plots and tables.
+    """
+    search = studied.search
+    dataset, model, recipe = search.group
+    written = records_of(studied, shelf) if records is None else records
+    return studies.Study(
+        name=search.name,
+        dataset=dataset,
+        model=model,
+        recipe=recipe,
+        metric=search.metric,
+        state=state,
+        params={
+            "metric": search.metric,
+            "tuning.seeds": json.dumps(list(search.tuning.seeds)),
+            **{f"space.{one.path}": str(one).partition(" ")[2] for one in search.space.dimensions},
+            **{f"held.{path}": repr(value) for path, value in search.space.fixed},
+        },
+        tags={
+            "harness.sampler": search.tuning.sampler,
+            "harness.pruner": search.tuning.pruner,
+        },
+        trials=written,
+        best=best_record(studied, written) if records is None else None,
+        began=min((record.began for record in written), default=round(time.time() * 1000)),
+        artifacts=artifacts,
+    )
+
+
+def records_of(studied: Studied, shelf: Shelf) -> list[studies.Trial]:
+    """Return every trial that has ended; a run that several asked for costs the first of them."""
+    paid: set[str] = set()
+    return [record_of(studied, trial, shelf, paid) for trial in studied.ended()]
+
+
+def record_of(
+    studied: Studied, trial: "FrozenTrial", shelf: Shelf, paid: set[str]
+) -> studies.Trial:
+    """Return one trial that has ended.
+
+    Args:
+        studied: Its study.
+        trial: The trial.
+        shelf: Where its runs are.
+        paid: Keys of runs whose cost was counted; those of this one are added.
+    """
+    attributes = trial.user_attrs
+    keys = studied.keys(trial)
+    runs = [run for key in keys if (run := _found(shelf, key)) is not None]
+    new = [run for key in keys if key not in paid and (run := _found(shelf, key)) is not None]
+    paid |= set(keys)
+    metrics = _means(runs)
+    if trial.value is not None:
+        metrics[studied.search.metric] = trial.value
+    return studies.Trial(
+        number=trial.number,
+        state=_state(trial),
+        values=dict(trial.params),
+        metrics=metrics,
+        by_seed={int(seed): value for seed, value in attributes.get("by_seed", {}).items()},
+        sd=attributes.get("sd"),
+        seconds=math.fsum(run.seconds for run in new),
+        began=_ms(trial.datetime_start),
+        ended=_ms(trial.datetime_complete),
+        default="default" in attributes,
+        reason=str(attributes.get("reason", "")),
+    )
+
+
+def _state(trial: "FrozenTrial") -> str:
+    if trial.state.name == "FAIL":
+        return DIVERGED if trial.user_attrs.get("status") == DIVERGED else FAILED
+    return trial.state.name.lower()
+
+
+def _found(shelf: Shelf, key: str) -> Scored | None:
+    """Return a run that a trial asked for, or None where somebody has deleted it since."""
+    try:
+        return shelf.find(key)
+    except StoreError:
+        return None
+
+
+def _means(runs: Sequence[Scored]) -> dict[str, float]:
+    """Return the mean of each metric on val that every run has."""
+    done = [run for run in runs if run.status == "done"]
+    means = {}
+    for name in METRICS:
+        values = [value for run in done if (value := run.val.get(name)) is not None]
+        if values and len(values) == len(done):
+            means[name] = math.fsum(values) / len(values)
+    return means
+
+
+def _ms(moment: datetime | None) -> int:
+    return 0 if moment is None else round(moment.timestamp() * 1000)

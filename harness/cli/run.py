@@ -7,16 +7,15 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.table import Table
 
 from harness import compose
-from harness.analysis.tables import leaderboard, runs_table
+from harness.analysis.compare import leaderboard
+from harness.analysis.tables import runs_table
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import listing
-from harness.execution.runner import failure
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 
@@ -43,12 +42,10 @@ def run(
     try:
         outcome = compose.execute(experiment, compose.Options(**options), err)
     except KeyboardInterrupt:
-        err.print("interrupted; finished runs are kept. To go on:")
-        err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(130)
+        interrupted()
     table = runs_table(outcome.store, outcome.plan.runs)
     board = leaderboard(table, experiment.metric)
-    bad = _bad(outcome, table)
+    bad = not_done(outcome, table)
     if as_json:
         records = json.loads(board.to_json(orient="records"))
         print_json({"leaderboard": records, "failed": bad, "runs": len(table)})
@@ -59,7 +56,14 @@ def run(
     sys.exit(1 if bad else 0)
 
 
-def _bad(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
+def interrupted() -> NoReturn:
+    """Say how to go on, and exit."""
+    err.print("interrupted; finished runs are kept. To go on:")
+    err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(130)
+
+
+def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
     """Return the runs of this selection that are committed but not done."""
     selected = {spec.key for spec in outcome.selected}
     rows = table[(table["status"] != "done") & table["key"].isin(selected)]
@@ -72,7 +76,7 @@ def _bad(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
         {
             "run": f"{row.dataset} · {row.recipe} · seed {row.seed}",
             "status": row.status,
-            "reason": failure(Path(row.path)),
+            "reason": row.reason,
             "path": row.path,
         }
         for row in rows.itertuples()

@@ -100,6 +100,22 @@ class Pipeline:
             part = torch.from_numpy(rows[first : first + EVAL_BATCH]).to(self._stage)
             yield self._finish(self._source(part), False)
 
+    def shown(self, inputs: Tensor) -> NDArray[np.uint8]:
+        """Return inputs of a model as pictures, with their normalisation undone.
+
+        Returns:
+            ``uint8[B, H, W, C]``. A row of a table is a strip one pixel high, mid-grey at 0 and
+            black and white three standard deviations from it.
+        """
+        if self._data.kind == "table":
+            unit = (inputs[:, None, :, None] + 3.0) / 6.0
+        else:
+            unit = (inputs.permute(0, 2, 3, 1) - self._unit_shift) / self._unit_scale
+        pixels: NDArray[np.uint8] = (
+            (unit.clamp(0.0, 1.0) * 255).round().to(torch.uint8).cpu().numpy()
+        )
+        return pixels
+
     def _gather(self, rows: Tensor) -> Tensor:
         base = self._source(self._rows[rows])
         if self._neighbour is None or self._gap is None:

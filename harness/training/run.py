@@ -6,7 +6,7 @@ is the same with every failure turned into an `error.json`, so that a failure st
 
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,27 @@ from harness.training.metrics import Evaluation, evaluate
 from harness.training.pipeline import Pipeline
 from harness.training.plan import Plan
 from harness.training.rundir import SCHEMA, WEIGHTS, RunDir
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a run trains on, and in which order.
+
+    Attributes:
+        data: The loaded dataset.
+        facts: What strategies know.
+        synthesis: Rows to create, or None.
+        plan: Every random decision.
+        pipeline: Carries them out.
+        notes: What the user should know.
+    """
+
+    data: Data
+    facts: Facts
+    synthesis: Synthesis | None
+    plan: Plan
+    pipeline: Pipeline
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -108,8 +129,8 @@ def drain(
     return "failed"
 
 
-def prepare(spec: RunSpec, place: torch.device, precision: str = "fp32") -> Prepared:
-    """Load the data, decide the plan, build the model.
+def feed(spec: RunSpec, place: torch.device) -> Feed:
+    """Load the data and decide the plan: all of a run but its model.
 
     Raises:
         HarnessError: They do not fit together, or the data changed since it was planned.
@@ -124,15 +145,37 @@ def prepare(spec: RunSpec, place: torch.device, precision: str = "fp32") -> Prep
     synthesis = _synthesis(spec, data, labels)
     facts = _facts(spec, data, synthesis)
     plan = Plan(spec.strategies, facts, labels, synthesis, spec.seed)
-    model, moments, notes = _model(spec, data)
+    demanded = models.normalisation(spec.model)
+    moments = None if demanded is None else (_float32(demanded[0]), _float32(demanded[1]))
+    pipeline = Pipeline(data, synthesis, plan, place, moments, spec.training.label_smoothing)
+    named = [
+        f"{data.class_names[k]}: {text}"
+        for k, text in (synthesis.notes if synthesis else {}).items()
+    ]
+    return Feed(data, facts, synthesis, plan, pipeline, (*data.notes, *named))
+
+
+def _float32(values: Sequence[float]) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
+
+
+def prepare(spec: RunSpec, place: torch.device, precision: str = "fp32") -> Prepared:
+    """Load the data, decide the plan, build the model.
+
+    Raises:
+        HarnessError: They do not fit together, or the data changed since it was planned.
+    """
+    fed = feed(spec, place)
+    data, facts = fed.data, fed.facts
+    model = _model(spec, data)
+    notes = model.notes
     model = model.to(place)
     if place.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
-    pipeline = Pipeline(data, synthesis, plan, place, moments, spec.training.label_smoothing)
     loop = Loop(
         model=model,
-        pipeline=pipeline,
-        plan=plan,
+        pipeline=fed.pipeline,
+        plan=fed.plan,
         strategies=spec.strategies,
         class_counts=torch.from_numpy(facts.expanded_counts.astype(np.float32)).to(place),
         training=spec.training,
@@ -145,11 +188,7 @@ def prepare(spec: RunSpec, place: torch.device, precision: str = "fp32") -> Prep
         precision=precision,
         scale=_logit_scale(spec.strategies),
     )
-    named = [
-        f"{data.class_names[k]}: {text}"
-        for k, text in (synthesis.notes if synthesis else {}).items()
-    ]
-    return Prepared(spec, data, facts, synthesis, loop, [*data.notes, *named, *notes])
+    return Prepared(spec, data, facts, fed.synthesis, loop, [*fed.notes, *notes])
 
 
 def _synthesis(spec: RunSpec, data: Data, labels: NDArray[np.int64]) -> Synthesis | None:
@@ -201,17 +240,10 @@ def _facts(spec: RunSpec, data: Data, synthesis: Synthesis | None) -> Facts:
     return facts
 
 
-def _model(
-    spec: RunSpec, data: Data
-) -> tuple[models.Classifier, tuple[NDArray[np.float32], NDArray[np.float32]] | None, list[str]]:
+def _model(spec: RunSpec, data: Data) -> models.Classifier:
     heads = {type(s).head for s in spec.strategies} - {"linear"}
     head = heads.pop() if heads else "linear"
-    built = models.build(spec.model, data.shape, len(data.class_names), head, spec.seed)
-    demanded = models.normalisation(spec.model)
-    if demanded is None:
-        return built, None, list(built.notes)
-    mean, std = (np.asarray(part, np.float32) for part in demanded)
-    return built, (mean, std), list(built.notes)
+    return models.build(spec.model, data.shape, len(data.class_names), head, spec.seed)
 
 
 def _logit_scale(strategies: tuple[Strategy, ...]) -> float:
@@ -271,6 +303,8 @@ def _evaluate(run: Prepared, folder: RunDir, outcome: Outcome) -> dict[str, Any]
         arrays[f"{name}_probabilities"] = probabilities
         arrays[f"{name}_labels"] = data.labels[rows]
         arrays[f"{name}_rows"] = rows
+        if data.index.group is not None:
+            arrays[f"{name}_groups"] = data.index.group[rows]
         if len(data.index.ids):
             arrays[f"{name}_ids"] = np.array([data.index.id_of(row) for row in rows], dtype=np.str_)
     folder.write_per_class(data.class_names, {name: e.per_class for name, e in found.items()})

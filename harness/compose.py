@@ -129,6 +129,17 @@ def pending(runs: Sequence[RunSpec], store: Store, options: Options) -> list[Run
     return missing[: options.limit]
 
 
+def planned(experiment: Experiment, store: Store) -> Plan:
+    """Return every run of an experiment.
+
+    Raises:
+        HarnessError: As `expand`, or a class has a name that MLflow could not tell apart.
+    """
+    plan = expand(experiment)
+    check_names(plan)
+    return plan
+
+
 def execute(experiment: Experiment, options: Options, console: Console) -> Outcome:
     """Execute what is missing of an experiment and mirror it.
 
@@ -136,14 +147,33 @@ def execute(experiment: Experiment, options: Options, console: Console) -> Outco
         HarnessError: Something is wrong before training starts.
         KeyboardInterrupt: After running attempts were discarded.
     """
+    check_options(options)
+    plan = planned(experiment, Store(options.results, experiment.name))
+    return carry_out(plan, options, console)
+
+
+def check_options(options: Options) -> None:
+    """Refuse a device or an executor that is none.
+
+    Raises:
+        ConfigError: As said.
+    """
     check_device(options.device)
     if options.executor not in EXECUTORS:
         raise ConfigError(
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
             f"({', '.join(EXECUTORS)})"
         )
-    plan = expand(experiment)
-    check_names(plan)
+
+
+def carry_out(plan: Plan, options: Options, console: Console) -> Outcome:
+    """Execute what is missing of a plan and mirror it.
+
+    Raises:
+        HarnessError: Something is wrong before training starts.
+        KeyboardInterrupt: After running attempts were discarded.
+    """
+    experiment = plan.experiment
     store = Store(options.results, experiment.name)
     selected = select(plan.runs, options.only)
     todo = pending(selected, store, options)

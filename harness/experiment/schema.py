@@ -77,6 +77,12 @@ class Experiment:
     tracking: Tracking
     plugins: tuple[str, ...]
 
+    @property
+    def called(self) -> str:
+        """How a command names the file; a folder of this machine is nobody's business."""
+        path = Path(self.source)
+        return path.name if path.is_absolute() else path.as_posix()
+
 
 def load(
     path: str | Path | Mapping[str, Any],

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,7 @@ from harness.tracking.address import Address, resolve
 from harness.tracking.ledger import RUNNING, Ledger
 from harness.tracking.mlflow import Connection, UnreachableError
 from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
+from harness.tracking.views import views
 
 Warn = Callable[[str], None]
 
@@ -54,6 +55,7 @@ class Mirror:
         source: How a command names the experiment's file.
         per_class: Most classes with metric keys of their own.
         warn: Is told, once, that MLflow cannot be written.
+        tags: Of the experiment.
 
     Raises:
         TrackingError: The user has to do something about it. A server that does not answer now
@@ -61,13 +63,20 @@ class Mirror:
     """
 
     def __init__(
-        self, address: Address, store: Store, source: str, per_class: int, warn: Warn
+        self,
+        address: Address,
+        store: Store,
+        source: str,
+        per_class: int,
+        warn: Warn,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self._address = address
         self._store = store
         self._source = source
         self._per_class = per_class
         self._warn = warn
+        self._tags = tags or {}
         self._warned = False
         self._retry_at = 0.0
         self._recorder: Recorder | None = None
@@ -81,6 +90,7 @@ class Mirror:
 
     def _connect(self) -> Recorder:
         connection = Connection(self._address, self._store.path.name)
+        connection.describe(self._tags)
         if not connection.keeps_artifacts:
             self._warn(
                 "MLflow keeps the artifacts of this experiment where the results folder was "
@@ -189,13 +199,8 @@ def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warni
     tracking = experiment.tracking
     store = Store(results, experiment.name)
     address = resolve(results, tracking.uri)
-    return Mirror(address, store, _source(experiment), tracking.per_class, warn)
-
-
-def _source(experiment: Experiment) -> str:
-    """Return how a command names the file; a folder of this machine is nobody's business."""
-    path = Path(experiment.source)
-    return path.name if path.is_absolute() else path.as_posix()
+    tags = views(experiment.metric, list(experiment.factors))
+    return Mirror(address, store, experiment.called, tracking.per_class, warn, tags)
 
 
 def sync(results: Path, experiment: Experiment) -> Synced:
@@ -209,7 +214,7 @@ def sync(results: Path, experiment: Experiment) -> Synced:
     address = resolve(results, experiment.tracking.uri)
     with store.locked():
         connection = Connection(address, experiment.name)
-        recorder = Recorder(connection, store, _source(experiment), experiment.tracking.per_class)
+        recorder = Recorder(connection, store, experiment.called, experiment.tracking.per_class)
         return recorder.sync()
 
 

@@ -67,6 +67,8 @@ def cut(text: str, width: float, size: float = SIZE) -> str:
     if wide <= room:
         return text
     kept = max(int(room * len(text) / wide) - 1, 2)
+    if kept >= len(text) - 1:
+        return text
     return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness import reporting
+from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Document, Figure, Table
 from harness.analysis.report.write import data
 from harness.cli.shared import err, find, out
@@ -55,14 +56,13 @@ def _answer(document: Document) -> list[str]:
 def _brief(document: Document) -> list[str]:
     """Return what fits on one A4 page: the answer, the best recipes, the main effects."""
     lines = [document.title, document.lead, "", *_answer(document)]
-    for section in document.sections[:1]:
-        for part in section.parts:
-            lines += ["", part.title or section.title]
-            for block in (*part.blocks, *part.side):
-                if isinstance(block, Table):
-                    lines += _rows(block)
-                elif isinstance(block, Figure):
-                    lines += [f"{block.picture.title}: {block.picture.alt}"]
+    for part in document.chapter(RECIPES):
+        lines += ["", part.title or RECIPES]
+        for block in (*part.blocks, *part.side):
+            if isinstance(block, Table):
+                lines += _rows(block)
+            elif isinstance(block, Figure):
+                lines += [f"{block.picture.title}: {block.picture.alt}"]
     return lines[:_PAGE]
 
 

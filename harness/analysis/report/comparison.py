@@ -29,6 +29,9 @@ from harness.analysis.words import axis_of, in_words, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 
+RECIPES = "Recipes"
+"""Title of the chapter with the leaderboards."""
+
 MOST_ROWS = 60
 MOST_PANELS = 8
 """Beyond these a page is no longer read; the CSV files have everything."""
@@ -63,7 +66,7 @@ def recipes(found: Findings) -> Section | None:
             side = [Figure(plots.main_effects(shown, found.margin), caption)]
         title = where(found, panel) if len(found.panels) > 1 else ""
         parts.append(Part(title, [leaderboard(found, panel, found.board)], side))
-    return Section("Recipes", parts) if parts else None
+    return Section(RECIPES, parts) if parts else None
 
 
 def _estimand(found: Findings) -> str:

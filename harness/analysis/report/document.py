@@ -121,6 +121,10 @@ class Document:
     sections: Sequence[Section] = field(default_factory=list)
     foot: str = ""
 
+    def chapter(self, title: str) -> Sequence[Part]:
+        """Return the parts of the chapter of this title, or nothing where there is none."""
+        return next((section.parts for section in self.sections if section.title == title), ())
+
     def markdown(self) -> str:
         """Return the page as Markdown, without its pictures; their text alternatives stand in."""
         lines = [f"# {_escaped(self.title)}", "", _escaped(self.lead), ""]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.analysis.chart import Picture
 from harness.analysis.findings import Findings
+from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Block, Cell, Document, Figure, Table
 from harness.execution.store import write_atomically
 
@@ -116,12 +117,11 @@ def brief(document: Document) -> str:
     """Return one A4 page: the answer, the best recipes and the main effects of two datasets."""
     most = _BRIEF_ROWS if len(document.answer) == 1 else _BRIEF_ROWS // 2
     panels = []
-    for section in document.sections[:1]:
-        for part in section.parts[:2]:
-            tables = [block for block in part.blocks if isinstance(block, Table)]
-            figures = [block for block in part.side if isinstance(block, Figure)]
-            for table in tables[:1]:
-                panels.append((part.title or section.title, _cut(table, most), [*figures, None][0]))
+    for part in document.chapter(RECIPES)[:2]:
+        figures = [block for block in part.side if isinstance(block, Figure)]
+        for block in part.blocks:
+            if isinstance(block, Table):
+                panels.append((part.title or RECIPES, _cut(block, most), [*figures, None][0]))
     note = "Thick: 95 % interval on this test set; thin: on new images."
     return _rendered("brief.html.j2", document=document, panels=panels, note=note)
 

@@ -125,6 +125,7 @@ def attach(
 ) -> None:
     """Attach the pictures to the summary run of an experiment; a failure is only told."""
     try:
-        summary.attach(results, experiment, {FOLDER: [made.page, *made.pictures]})
+        target = summary.Target.of(experiment, results)
+        summary.attach(target, {FOLDER: [made.page, *made.pictures]})
     except (TrackingError, StoreError) as error:
         warn(f"the pictures are written, and not attached to MLflow: {error}")

@@ -1,6 +1,7 @@
 """What `harness report` and `harness confirm` do, also for a notebook."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,15 +82,28 @@ def report(
     return Reported(found, page, tuple(files))
 
 
-def attach(made: Reported, results: Path, warn: Callable[[str], None]) -> None:
-    """Attach a report to the summary run of its experiment in MLflow; a failure is only told."""
-    try:
-        tables = [file for file in made.files if file.suffix == ".csv"]
-        pages = [file for file in made.files if file not in tables]
-        files = {"": pages, "tables": tables}
-        summary.attach(results, made.found.experiment, files, _note(made.document))
-    except (TrackingError, StoreError) as error:
-        warn(f"the report is written, and not attached to MLflow: {error}")
+@contextmanager
+def attaching(
+    experiment: Experiment, results: Path, warn: Callable[[str], None]
+) -> Iterator[Callable[[Reported], None]]:
+    """Connect to MLflow while a report is made, and yield what attaches it once it is written.
+
+    A failure is only told. Without a committed run there is nothing to connect for.
+    """
+    if not Store(results, experiment.name).runs():
+        yield lambda made: None
+        return
+    with summary.ahead(summary.Target.of(experiment, results)) as attach:
+
+        def attached(made: Reported) -> None:
+            tables = [file for file in made.files if file.suffix == ".csv"]
+            pages = [file for file in made.files if file not in tables]
+            try:
+                attach({"": pages, "tables": tables}, _note(made.document))
+            except TrackingError as error:
+                warn(f"the report is written, and not attached to MLflow: {error}")
+
+        yield attached
 
 
 def _note(page: Document) -> str:

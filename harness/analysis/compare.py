@@ -222,10 +222,13 @@ def on_balanced(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _cells(
     runs: pd.DataFrame, metric: str
 ) -> list[tuple[tuple[str, str], dict[tuple[str, str], "pd.Series[float]"]]]:
-    """Return, per dataset and model, the values of each (reference, recipe) by block."""
+    """Return, per dataset and model, the values of each (reference, recipe) by block.
+
+    Nothing where no run is of a reference.
+    """
     column = f"test_{metric}"
     done = runs[runs["status"] == DONE]
-    if column not in done:
+    if column not in done or not (done["reference"] != "").any():
         return []
     return [
         (

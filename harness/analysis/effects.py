@@ -274,7 +274,9 @@ def _with_pooled(table: pd.DataFrame, what: Sequence[str]) -> pd.DataFrame:
     For these datasets, each as important as the next; not for datasets yet to come.
     """
     rows = []
-    for key, part in table.groupby(["model", *what], sort=False, dropna=False):
+    several = table["dataset"].nunique() > 1
+    groups = table.groupby(["model", *what], sort=False, dropna=False) if several else ()
+    for key, part in groups:
         known = part[part["estimate"].notna()]
         if len(part) < 2 or known.empty:
             continue

@@ -1,6 +1,5 @@
 """`harness report`: the answer in words, and the pages behind it."""
 
-import json
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from harness import reporting
 from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Document, Figure, Table
 from harness.analysis.report.write import data
-from harness.cli.shared import err, find, out
+from harness.cli.shared import err, find, out, print_json
 from harness.experiment.schema import load
 
 _PAGE = 58
@@ -31,19 +30,25 @@ def run(
 ) -> None:
     """Write a report, say what it says and where it is, and attach it to MLflow."""
     experiment = load(find(file), sets, plugins)
-    made = reporting.report(experiment, results, margin, thumbnails)
-    page = made.files[1] if brief else made.files[0]
-    if as_json:
-        out.file.write(json.dumps(data(made.found, made.document), indent=1, ensure_ascii=False))
-        out.file.write("\n")
-    else:
-        lines = _brief(made.document) if brief else _answer(made.document)
-        for line in lines:
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
-        out.print(f"\nthe report: {page}", markup=False, highlight=False, soft_wrap=True)
-    if opened:
-        webbrowser.open(page.as_uri())
-    reporting.attach(made, results, lambda text: err.print(f"warning: {text}", style="yellow"))
+    with reporting.attaching(experiment, results, _warn) as attach:
+        made = reporting.report(experiment, results, margin, thumbnails)
+        page = made.files[1] if brief else made.files[0]
+        if as_json:
+            print_json(data(made.found, made.document))
+        else:
+            _show(_brief(made.document) if brief else _answer(made.document), page)
+        if opened:
+            webbrowser.open(page.as_uri())
+        attach(made)
+
+
+def _warn(text: str) -> None:
+    err.print(f"warning: {text}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _show(lines: Sequence[str], page: Path) -> None:
+    for line in [*lines, "", f"the report: {page}"]:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _answer(document: Document) -> list[str]:

@@ -214,6 +214,7 @@ def sync(results: Path, experiment: Experiment) -> Synced:
     address = resolve(results, experiment.tracking.uri)
     with store.locked():
         connection = Connection(address, experiment.name)
+        connection.describe(views(experiment.metric, list(experiment.factors)))
         recorder = Recorder(connection, store, experiment.called, experiment.tracking.per_class)
         return recorder.sync()
 

@@ -51,8 +51,8 @@ def test_a_picture_per_recipe_and_a_page(preview, attached):
     said = " ".join(ET.parse(both).getroot().itertext())
     assert "mixed by mixup" in said
     assert "0.8" in said or "0.9" in said or "0.7" in said
-    ((_, experiment, files),) = attached
-    assert experiment.name == "it"
+    ((target, files),) = attached
+    assert target.name == "it"
     assert len(files["preview"]) == 4
 
 

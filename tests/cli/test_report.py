@@ -1,3 +1,4 @@
+import contextlib
 import json
 import subprocess
 import sys
@@ -31,7 +32,12 @@ def attached(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "it.yaml").write_text(FILE)
     calls = []
-    monkeypatch.setattr(reporting.summary, "attach", lambda *arguments: calls.append(arguments))
+
+    @contextlib.contextmanager
+    def ahead(target):
+        yield lambda files, note: calls.append((target, files, note))
+
+    monkeypatch.setattr(reporting.summary, "ahead", ahead)
     return calls
 
 
@@ -66,8 +72,9 @@ def test_it_says_the_answer_and_where_the_report_is(runs, report, attached):
     page = Path(lines[-1].removeprefix("the report: "))
     assert page.is_file()
     assert page.name == "index.html"
-    ((results, experiment, files, note),) = attached
-    assert (results, experiment.name) == (Path("results"), "it")
+    ((target, files, note),) = attached
+    assert (target.results, target.name) == (Path("results").absolute(), "it")
+    assert target.factors == ("sampler", "mixup")
     assert {file.name for file in files[""]} == {
         "index.html",
         "brief.html",
@@ -129,10 +136,10 @@ def test_a_margin_that_makes_no_sense(report):
 
 
 def test_mlflow_may_fail_and_the_report_is_there(runs, report, monkeypatch):
-    def fails(*arguments):
+    def fails(files, note):
         raise reporting.TrackingError("nobody answers")
 
-    monkeypatch.setattr(reporting.summary, "attach", fails)
+    monkeypatch.setattr(reporting.summary, "ahead", lambda target: contextlib.nullcontext(fails))
     code, _, err = report("it.yaml", "--no-thumbnails")
     assert not code
     assert "not attached to MLflow: nobody answers" in err

@@ -1,10 +1,12 @@
 import base64
 import json
+import multiprocessing
 import zlib
 from pathlib import Path
 
 import pytest
 
+from harness.errors import TrackingError
 from harness.tracking import summary
 from harness.tracking.mirror import open_tracking, sync
 from harness.tracking.views import COMPARED, PARALLEL, views
@@ -33,7 +35,7 @@ def parts(reader):
 
 def test_one_run_holds_the_report_and_is_replaced(results, experiment, files, reader):
     for text in ("first", "second"):
-        summary.attach(results, experiment, files(text), f"**{text}**")
+        summary.attach(summary.Target.of(experiment, results), files(text), f"**{text}**")
     (run,) = parts(reader)
     assert run.info.run_name == "report"
     assert run.info.status == "FINISHED"
@@ -47,8 +49,8 @@ def test_one_run_holds_the_report_and_is_replaced(results, experiment, files, re
 
 
 def test_pictures_keep_the_note(results, experiment, files, reader):
-    summary.attach(results, experiment, files("a"), "the note")
-    summary.attach(results, experiment, {"preview": files("b")[""]})
+    summary.attach(summary.Target.of(experiment, results), files("a"), "the note")
+    summary.attach(summary.Target.of(experiment, results), {"preview": files("b")[""]})
     (run,) = parts(reader)
     assert run.data.tags["mlflow.note.content"] == "the note"
     assert "preview" in reader.artifacts(run)
@@ -57,7 +59,7 @@ def test_pictures_keep_the_note(results, experiment, files, reader):
 def test_runs_are_mirrored_beside_it_and_leave_it_alone(
     results, experiment, files, reader, committer, specs
 ):
-    summary.attach(results, experiment, files("a"), "note")
+    summary.attach(summary.Target.of(experiment, results), files("a"), "note")
     committer.commit(specs[0])
     assert sync(results, experiment).mirrored == 1
     assert sync(results, experiment).closed == 0
@@ -66,15 +68,16 @@ def test_runs_are_mirrored_beside_it_and_leave_it_alone(
 
 
 def test_a_deleted_summary_is_made_anew(results, experiment, files, reader):
-    summary.attach(results, experiment, files("a"), "note")
+    summary.attach(summary.Target.of(experiment, results), files("a"), "note")
     reader.client.delete_run(parts(reader)[0].info.run_id)
-    summary.attach(results, experiment, files("b"), "note")
+    summary.attach(summary.Target.of(experiment, results), files("b"), "note")
     assert len(parts(reader)) == 1
 
 
 def test_a_new_database_is_made_under_the_lock(committer, experiment, files, monkeypatch):
     held = []
-    monkeypatch.setattr(summary, "_attach", lambda *a: held.append(committer.store.results))
+    monkeypatch.setattr(summary, "_attach", lambda *a: held.append(a))
+    monkeypatch.setattr(summary, "Connection", FakeConnection)
     locked = []
     original = summary.Store.locked
 
@@ -83,11 +86,44 @@ def test_a_new_database_is_made_under_the_lock(committer, experiment, files, mon
         return original(store)
 
     monkeypatch.setattr(summary.Store, "locked", locking)
-    summary.attach(committer.store.results, experiment, files("a"))
+    target = summary.Target.of(experiment, committer.store.results)
+    summary.attach(target, files("a"))
     assert (len(held), len(locked)) == (1, 1)
     (committer.store.results / "mlflow.db").touch()
-    summary.attach(committer.store.results, experiment, files("a"))
+    summary.attach(target, files("a"))
     assert (len(held), len(locked)) == (2, 1)
+
+
+class FakeConnection:
+    def __init__(self, *arguments):
+        pass
+
+    def describe(self, tags):
+        pass
+
+
+def test_a_process_ahead_attaches_what_it_is_given(results, experiment, files, reader):
+    target = summary.Target.of(experiment, results)
+    with summary.ahead(target) as attach:
+        attach(files("a"), "note")
+    (run,) = parts(reader)
+    assert reader.artifacts(run) == {"index.html", "tables"}
+
+
+def test_a_process_ahead_says_what_went_wrong(tmp_path, experiment, files):
+    (tmp_path / "mlflow.db").write_text("no database")
+    with (
+        summary.ahead(summary.Target.of(experiment, tmp_path)) as attach,
+        pytest.raises(TrackingError, match="cannot be opened"),
+    ):
+        attach(files("a"), "note")
+
+
+def test_a_process_ahead_ends_when_there_is_nothing_to_attach(results, experiment, monkeypatch):
+    monkeypatch.setattr(summary, "_END_SECONDS", 60.0)
+    with summary.ahead(summary.Target.of(experiment, results)):
+        pass
+    assert not multiprocessing.active_children()
 
 
 def state(value):

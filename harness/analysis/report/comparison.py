@@ -25,7 +25,7 @@ from harness.analysis.report.document import (
     Table,
 )
 from harness.analysis.tables import records
-from harness.analysis.words import axis_of, in_words, seconds, unit_of
+from harness.analysis.words import axis_of, in_words, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 
@@ -99,7 +99,6 @@ def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
                 cells.interval(of.get("new_low", math.nan), of.get("new_high", math.nan), metric),
                 *(cells.number(row.get(name), share) for name in ("few", "worst_class")),
                 Cell(f"{row['n']}{failed}", row["n"]),
-                Cell(seconds(row.get("seconds")), row.get("seconds", math.inf)),
             ]
         )
     label = f"{in_words(metric)}{', %' if unit.name else ''}"
@@ -116,7 +115,6 @@ def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
         Column("rare", "recall of classes with fewer than 20 training images, %"),
         Column("worst", "recall of the worst class, %"),
         Column("runs"),
-        Column("time", "median duration of a run"),
     ]
     return Table(columns, made, _board_caption(found, panel, len(rows)), tall=True)
 

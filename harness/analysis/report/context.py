@@ -18,7 +18,7 @@ from harness.analysis.report.document import (
     Table,
 )
 from harness.analysis.tables import records
-from harness.analysis.words import in_words, unit_of
+from harness.analysis.words import in_words, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 
@@ -151,23 +151,26 @@ def _cost(found: Findings, panel: Panel) -> list[Block]:
     rows = rows.dropna(subset=["gain", "relative"]) if len(rows) else rows
     if len(rows) < 2:
         return []
-    ahead = rows[rows["frontier"]].sort_values("relative")
     made = [
         [
             cells.text(row["recipe"]),
             cells.gain(row["gain"], found.metric),
+            Cell(seconds(row["seconds"]), row["seconds"]),
             Cell(f"{row['relative']:.2f} ×", row["relative"]),
+            Cell("yes" if row["frontier"] else "", float(row["frontier"])),
         ]
-        for row in records(ahead)
+        for row in records(rows.sort_values("relative"))[:MOST_ROWS]
     ]
-    columns = [Column("recipe", wide=True), Column("vs nothing"), Column("time of a run")]
-    caption = "The recipes (filled dots) than which no other gains more in less time. Every recipe "
-    caption += "had the same steps; what differs is the time of a step. Runs may have shared a "
-    caption += "machine, so small differences mean little."
-    return [
-        Figure(plots.cost(rows, found.metric), "Each dot is a recipe."),
-        Table(columns, made, caption),
-    ]
+    columns = [Column("recipe", wide=True), Column("vs nothing"), Column("time of a run", "median")]
+    columns += [Column("of nothing's"), Column("no other gains more in less time")]
+    caption = "Every recipe had the same steps; what differs is the time of a step. Runs may have "
+    caption += "shared a machine, so small differences mean little."
+    picture = Figure(
+        plots.cost(rows, found.metric),
+        "Each dot is a recipe; those filled are the "
+        "ones than which no other gains more in less time.",
+    )
+    return [picture, Table(columns, made, caption, tall=True)]
 
 
 def datasets(found: Findings) -> Section | None:

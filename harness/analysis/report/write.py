@@ -122,8 +122,19 @@ def brief(document: Document) -> str:
         for block in part.blocks:
             if isinstance(block, Table):
                 panels.append((part.title or RECIPES, _cut(block, most), [*figures, None][0]))
+    more = (
+        []
+        if len(panels) > 1
+        else [
+            figure
+            for title in ("Interactions", "Classes")
+            for part in document.chapter(title)[:1]
+            for figure in [block for block in part.blocks if isinstance(block, Figure)][:1]
+        ]
+    )
     note = "Thick: 95 % interval on this test set; thin: on new images."
-    return _rendered("brief.html.j2", document=document, panels=panels, note=note)
+    values = {"document": document, "panels": panels, "more": more, "note": note}
+    return _rendered("brief.html.j2", breakable=_breakable, **values)
 
 
 def preview_page(title: str, parts: Mapping[str, Sequence[Picture]]) -> str:

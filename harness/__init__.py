@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "run", "tune"]
+__all__ = ["__version__", "load_results", "run", "tune"]
 
 
 def run(experiment: Any, **options: Any) -> "pd.DataFrame":
@@ -52,3 +52,23 @@ def tune(experiment: Any, **options: Any) -> "list[optuna.Study]":
     from harness.search import tune_experiment
 
     return tune_experiment(experiment, **options)
+
+
+def load_results(path: Any) -> "pd.DataFrame":
+    """Return one row per committed run of one experiment's results folder.
+
+    Neither the experiment file nor the data is needed. `harness.analysis` compares what is in the
+    table: `compare.leaderboard`, `compare.differences`, `effects.main_effects`, and `plots`.
+
+    Args:
+        path: Such as ``results/quickstart``.
+
+    Returns:
+        Columns as in `harness.analysis.tables.runs_table`.
+
+    Raises:
+        HarnessError: There is no such folder, or no run in it.
+    """
+    from harness.analysis.tables import load_results
+
+    return load_results(path)

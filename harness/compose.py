@@ -137,7 +137,8 @@ def planned(experiment: Experiment, store: Store) -> Plan:
     """Return every run of an experiment, those of recipes that were tuned among them.
 
     Raises:
-        HarnessError: As `expand`, or the results folder cannot be read.
+        HarnessError: As `expand`, a class has a name that MLflow could not tell apart, or the
+            results folder cannot be read.
     """
     plan = expand(experiment)
     check_names(plan)
@@ -177,8 +178,24 @@ def execute(
         KeyboardInterrupt: After running attempts were discarded.
     """
     check_options(options)
+    plan = planned(experiment, Store(options.results, experiment.name))
+    return carry_out(plan, options, console, wanted)
+
+
+def carry_out(
+    plan: Plan,
+    options: Options,
+    console: Console,
+    wanted: Callable[[RunSpec], bool] = lambda spec: True,
+) -> Outcome:
+    """Execute what is missing of a plan and mirror it; as `execute`.
+
+    Raises:
+        HarnessError: Something is wrong before training starts.
+        KeyboardInterrupt: After running attempts were discarded.
+    """
+    experiment = plan.experiment
     store = Store(options.results, experiment.name)
-    plan = planned(experiment, store)
     selected = tuple(spec for spec in select(plan.runs, options.only) if wanted(spec))
     todo = pending(selected, store, options)
     if len(todo) > GRID_LIMIT and not options.yes:

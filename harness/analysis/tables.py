@@ -1,61 +1,52 @@
-"""Tidy tables of committed runs, and the leaderboard.
+"""The tidy table of committed runs: one row per run, read from the results folder.
 
-One row per run; aggregation only here, with its rule said beside it: means over seeds (and
-folds), differences paired by seed and fold against doing nothing.
+Nothing is aggregated here, and no run is lost: what cannot be read is a row that says why.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from pydantic import ValidationError
 
-from harness.errors import StoreError
-from harness.execution.store import Store, read_json
-from harness.experiment.design import NOTHING
+from harness.errors import HarnessError, StoreError, did_you_mean, listing
+from harness.execution.runner import failure
+from harness.execution.store import Store, Stored, read_json
 from harness.experiment.metric_names import METRICS
 from harness.experiment.spec import RunSpec
+from harness.training.rundir import SCHEMA
 
 GROUP = ["dataset", "reference", "model", "recipe"]
-_PAIR = ["dataset", "reference", "model", "seed", "fold"]
-FEWEST_SEEDS = 3
-"""Below this many pairs there is no interval: the comparison is exploratory."""
+PANEL = GROUP[:3]
+"""What is compared within: recipes of one dataset and model, the balanced reference apart."""
+
+BLOCK = ["seed", "fold"]
+"""What pairs runs of different recipes."""
+
+DONE = "done"
+FACTOR = "factor."
+
+_FIRST = ["key", *GROUP, *BLOCK, "folds", "status", "reason", "path", "seconds", "device", "notes"]
 
 
 def runs_table(store: Store, specs: Iterable[RunSpec]) -> pd.DataFrame:
     """Return one row per committed run among `specs`.
 
-    Columns: ``key, dataset, reference, model, recipe, seed, fold, folds, status, path, seconds,
-    device, notes``, one ``factor.<name>`` per factor, and ``val_<metric>`` and
+    Columns: ``key, dataset, reference, model, recipe, seed, fold, folds, status, reason, path,
+    seconds, device, notes``, one ``factor.<name>`` per factor, and ``val_<metric>`` and
     ``test_<metric>`` of each summary metric (missing where it is undefined or the run is not
-    done). Without folds ``fold`` is -1 and ``folds`` 0.
+    done). ``status`` is ``done``, ``diverged``, ``stopped``, ``failed`` or ``damaged``, and
+    ``reason`` says why it is not done. Without folds ``fold`` is -1 and ``folds`` 0.
     """
     stored = store.runs()
-    rows = [
-        _row(spec, stored[spec.key].path, stored[spec.key].failed)
-        for spec in specs
-        if spec.key in stored
-    ]
-    columns = [
-        "key",
-        *GROUP,
-        "seed",
-        "fold",
-        "folds",
-        "status",
-        "path",
-        "seconds",
-        "device",
-        "notes",
-    ]
-    if not rows:
-        return pd.DataFrame(columns=columns)
-    return pd.DataFrame(rows)
+    rows = [_row(spec, stored[spec.key]) for spec in specs if spec.key in stored]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=_FIRST)
 
 
-def _row(spec: RunSpec, path: Path, failed: bool) -> dict[str, Any]:
+def _row(spec: RunSpec, stored: Stored) -> dict[str, Any]:
     row: dict[str, Any] = {
         "key": spec.key,
         "dataset": spec.dataset_label,
@@ -66,88 +57,93 @@ def _row(spec: RunSpec, path: Path, failed: bool) -> dict[str, Any]:
         "fold": -1 if spec.fold is None else spec.fold,
         "folds": spec.folds or 0,
         "status": "failed",
-        "path": str(path),
+        "reason": "",
+        "path": str(stored.path),
         "seconds": np.nan,
         "device": "",
         "notes": (),
-        **{f"factor.{factor}": level for factor, level in spec.levels},
+        **{f"{FACTOR}{factor}": level for factor, level in spec.levels},
     }
-    if failed:
+    if stored.failed:
+        row["reason"] = failure(stored.path)
         return row
     try:
-        result = read_json(path / "result.json")
-        row["status"] = result["status"]
-        row["seconds"] = result["cost"]["seconds"]
-        row["notes"] = tuple(result["notes"])
-        row["device"] = f"{result['device']['name']} ({result['device']['precision']})"
-        metrics: Mapping[str, Mapping[str, float | None]] = result["metrics"]
-    except (StoreError, KeyError) as error:
-        raise StoreError(f"{path} is damaged ({error}); delete it and run again") from None
-    for split, values in metrics.items():
-        for name in METRICS:
-            value = values.get(name)
-            row[f"{split}_{name}"] = np.nan if value is None else value
-    return row
+        return row | _result(stored.path)
+    except (StoreError, KeyError, TypeError, AttributeError) as error:
+        said = f"{error}" if isinstance(error, StoreError) else f"result.json lacks {error}"
+        row["status"], row["reason"] = "damaged", f"{said}; delete {stored.path} and run again"
+        return row
 
 
-def leaderboard(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return one row per dataset, reference, model and recipe, best on val first.
+def _result(path: Path) -> dict[str, Any]:
+    result = read_json(path / "result.json")
+    if result.get("schema", SCHEMA) != SCHEMA:
+        raise StoreError(
+            f"result.json is of schema {result['schema']}, and this version reads {SCHEMA}"
+        )
+    metrics: Mapping[str, Mapping[str, float | None]] = result["metrics"]
+    status = str(result["status"])
+    if status == DONE and "test" not in metrics:
+        raise StoreError("result.json has no metrics of test")
+    return {
+        "status": status,
+        "reason": "" if status == DONE else failure(path),
+        "seconds": result["cost"]["seconds"],
+        "notes": tuple(result["notes"]),
+        "device": f"{result['device']['name']} ({result['device']['precision']})",
+        **{
+            f"{split}_{name}": np.nan if values.get(name) is None else values[name]
+            for split, values in metrics.items()
+            for name in METRICS
+        },
+    }
 
-    Means are over seeds and folds; ``sd`` is the standard deviation of the test metric over them;
-    ``gain`` is the mean paired difference to doing nothing (same dataset, model, seed, fold) and
-    ``gain_low``, ``gain_high`` its 95 % t-interval where there are at least `FEWEST_SEEDS` pairs.
-    Folds share most of their training rows: theirs is the corrected resampled t-interval (Nadeau
-    and Bengio 2003), whose variance is that of a difference times 1/pairs + 1/(folds − 1).
-    A recipe with runs that failed or diverged stands below those without.
+
+def load_results(path: str | Path) -> pd.DataFrame:
+    """Return one row per committed run of one experiment's results folder.
+
+    The same columns as `runs_table`, from what the runs themselves recorded: neither the
+    experiment file nor the data is needed. Runs of an older version of the file, with other
+    settings, are there too: ``key`` tells them apart.
 
     Args:
-        runs: From `runs_table`.
-        metric: The primary metric.
+        path: Such as ``results/quickstart``.
+
+    Raises:
+        StoreError: There is no such folder, or no run in it.
     """
-    if runs.empty:
-        return pd.DataFrame()
-    done = runs[runs["status"] == "done"].copy()
-    groups = runs.assign(bad=runs["status"] != "done").groupby(GROUP, sort=False)
-    table = groups.agg(failed=("bad", "sum"), n=("bad", lambda bad: int((~bad).sum())))
-    if not done.empty:
-        means = done.groupby(GROUP, sort=False).agg(**_columns(done, metric))
-        table = table.join(means).join(_gains(done, metric))
-    by = next((by for by in ("val", "test") if by in table and table[by].notna().any()), "n")
-    higher = METRICS[metric]
-    table = table.sort_values(
-        ["dataset", "reference", "model", "failed", by],
-        ascending=[True, True, True, True, not higher],
-        kind="stable",
-    )
-    return table.reset_index()
+    folder = Path(path).expanduser().absolute()
+    store = Store(folder.parent, folder.name)
+    if not store.runs():
+        raise StoreError(_no_runs(folder))
+    specs, unreadable = stored_specs(store)
+    if unreadable:
+        warnings.warn(f"left out: {listing(unreadable, 5)}", stacklevel=2)
+    return runs_table(store, specs)
 
 
-def _columns(done: pd.DataFrame, metric: str) -> dict[str, tuple[str, Any]]:
-    wanted = {
-        "val": (f"val_{metric}", "mean"),
-        "test": (f"test_{metric}", "mean"),
-        "sd": (f"test_{metric}", "std"),
-        "many": ("test_recall_many", "mean"),
-        "medium": ("test_recall_medium", "mean"),
-        "few": ("test_recall_few", "mean"),
-        "worst_class": ("test_worst_class_recall", "mean"),
-        "seconds": ("seconds", "median"),
-    }
-    return {name: pair for name, pair in wanted.items() if pair[0] in done}
+def _no_runs(folder: Path) -> str:
+    if not folder.is_dir():
+        near = [child.name for child in folder.parent.glob("*") if child.is_dir()]
+        return f"there is no folder {folder}{did_you_mean(folder.name, near)}"
+    inner = sorted(child.name for child in folder.iterdir() if Store(folder, child.name).runs())
+    there = f"; give one of its experiments: {listing(inner)}" if inner else ""
+    return f"no committed run in {folder}{there}"
 
 
-def _gains(done: pd.DataFrame, metric: str) -> pd.DataFrame:
-    column = f"test_{metric}"
-    base = done.loc[done["recipe"] == NOTHING, [*_PAIR, column]].rename(columns={column: "base"})
-    paired = done[done["recipe"] != NOTHING].merge(base, on=_PAIR, how="inner")
-    paired["gain"] = paired[column] - paired["base"]
-    groups = paired.dropna(subset="gain").groupby(GROUP, sort=False)
-    gain, folds = groups["gain"], groups["folds"].first()
-    table = pd.DataFrame({"gain": gain.mean(), "pairs": gain.size(), "sd_gain": gain.std()})
-    enough = table["pairs"] >= FEWEST_SEEDS
-    overlap = (1 / (folds - 1)).where(folds > 1, 0.0)
-    spread = table["sd_gain"] * np.sqrt(1 / table["pairs"] + overlap)
-    half = stdtrit(table["pairs"] - 1, 0.975) * spread
-    table["gain_low"] = (table["gain"] - half).where(enough)
-    table["gain_high"] = (table["gain"] + half).where(enough)
-    return table.drop(columns="sd_gain")
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as plain mappings."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def stored_specs(store: Store) -> tuple[list[RunSpec], list[str]]:
+    """Return the spec of each committed run, by seed, and what could not be read, in words."""
+    specs: list[RunSpec] = []
+    unreadable: list[str] = []
+    for stored in store.runs().values():
+        try:
+            specs.append(RunSpec.from_json(read_json(stored.path / "spec.json")))
+        except (HarnessError, ValidationError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).split("\n")[0]  # of a plugin that is gone, or a half-deleted run
+            unreadable.append(f"{stored.path.name}: {reason}")
+    return sorted(specs, key=lambda spec: (spec.seed, spec.fold or 0)), unreadable

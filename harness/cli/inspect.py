@@ -45,7 +45,7 @@ def _portraits(dataset: str, sets: Sequence[str], plugins: Sequence[str]) -> lis
             f"{did_you_mean(dataset, known)} (datasets: {listing(datasets, 40)}; "
             f"experiments: {listing(shipped())})"
         )
-    return [portrait(_at(path, sets))]
+    return [portrait(standing_at(path, sets))]
 
 
 def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
@@ -65,7 +65,7 @@ def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
     return built
 
 
-def _at(path: Path, sets: Sequence[str]) -> Dataset:
+def standing_at(path: Path, sets: Sequence[str]) -> Dataset:
     """Return the dataset that lies at a path, read as `harness new` would read it."""
     from harness.cli.detect import look
     from harness.cli.draft import labelled, settled

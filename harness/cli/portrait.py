@@ -197,7 +197,7 @@ def show(found: Portrait, out: Console) -> None:
     files = f"; files: {found.sizes.text()}" if found.sizes is not None else ""
     _line(out, f"{what}{f', {dtype}' if dtype else ''}{files}")
     _line(out, f"content {info.content[:12]}")
-    out.print(_table(found, "#" if out.options.ascii_only else "█"))
+    out.print(_table(found, "#" if out.options.ascii_only else "▏▎▍▌▋▊▉█"))
     hidden = found.classes - _MOST_CLASSES
     if hidden > 0:
         what = counted(hidden, "class in the middle is", "classes in the middle are")
@@ -211,7 +211,19 @@ def _line(out: Console, text: str, style: str | None = None) -> None:
     out.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
-def _table(found: Portrait, block: str) -> Table:
+def _bar(length: float, blocks: str) -> str:
+    """Return a bar of a length in characters; a class with a sample has at least a sliver.
+
+    Args:
+        length: How long.
+        blocks: What stands for equal parts of a character, up to the whole of it.
+    """
+    parts = max(1, round(length * len(blocks)))
+    whole, rest = divmod(parts, len(blocks))
+    return blocks[-1] * whole + (blocks[rest - 1] if rest else "")
+
+
+def _table(found: Portrait, blocks: str) -> Table:
     counts = found.info.counts
     order = np.argsort(-counts[0], kind="stable")
     half = _MOST_CLASSES // 2
@@ -222,7 +234,7 @@ def _table(found: Portrait, block: str) -> Table:
         table.add_column(name, justify="left" if left else "right", no_wrap=name != "class")
     groups, total, largest = found.groups, counts[0].sum(), counts[0].max()
     for k in shown:
-        bar = block * max(1, round(_BAR * counts[0, k] / largest))
+        bar = _bar(_BAR * counts[0, k] / largest, blocks)
         share = f"{100 * counts[0, k] / total:.3g} %"
         table.add_row(
             found.info.class_names[k], *(f"{n:,}" for n in counts[:, k]), share, groups[k], bar

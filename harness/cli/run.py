@@ -7,16 +7,15 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.table import Table
 
 from harness import compose
-from harness.analysis.tables import leaderboard, runs_table
+from harness.analysis.compare import leaderboard
+from harness.analysis.tables import runs_table
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import listing
-from harness.execution.runner import failure
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
@@ -78,7 +77,7 @@ def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
         {
             "run": f"{row.dataset} · {row.recipe} · seed {row.seed}",
             "status": row.status,
-            "reason": failure(Path(row.path)),
+            "reason": row.reason,
             "path": row.path,
         }
         for row in rows.itertuples()

@@ -40,8 +40,9 @@ def find(file: str) -> Path:
     if os.path.isfile(path):  # where Path.is_file raises on a name that is too long
         return path
     known = shipped()
-    if file in known:
-        return known[file]
+    name = file.removesuffix(".yaml")  # as notes and reports call a shipped file
+    if name in known:
+        return known[name]
     raise ConfigError(
         f"no such experiment file: {path.absolute()}{did_you_mean(file, known)} "
         f"(shipped: {listing(known)})"

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from harness import compose, search
-from harness.analysis.tables import leaderboard, runs_table
+from harness.analysis.compare import leaderboard
+from harness.analysis.tables import runs_table
 from harness.cli import run as runs
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted

@@ -49,7 +49,12 @@ Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.
 RunsPerGpu = Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Executor = Annotated[str, typer.Option("--executor", help="local or inline.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop after a failure.")]
+Margin = Annotated[
+    float, typer.Option("--margin", min=0, help="Points of difference that do not matter.")
+]
+Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DEFAULT_RESULTS = Path("results")
 
 
@@ -135,9 +140,7 @@ def run(
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
     executor: Executor = "local",
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Do failed runs again.")
-    ] = False,
+    retry_failed: RetryFailed = False,
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
     fail_fast: FailFast = False,
     yes: Annotated[bool, typer.Option("--yes", help="Go on with a very large grid.")] = False,
@@ -232,6 +235,108 @@ def tune(
         smoke,
         as_json,
     )
+
+
+@app.command()
+def confirm(
+    file: File,
+    sets: Sets = None,
+    plugin: Plugins = None,
+    results: Results = DEFAULT_RESULTS,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, help="Fresh seeds; as many as the file has by default."),
+    ] = None,
+    margin: Margin = 0.5,
+    jobs: Jobs = None,
+    runs_per_gpu: RunsPerGpu = 1,
+    device: Device = "auto",
+    executor: Executor = "local",
+    retry_failed: RetryFailed = False,
+    fail_fast: FailFast = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Repeat the recipe that val chose, and doing nothing, on fresh seeds.
+
+    Only a gain that holds there is called confirmed.
+
+    Example:  harness confirm experiments/quickstart.yaml
+    """
+    from harness.cli import confirm as verb
+
+    _cache(cache_dir)
+    verb.run(
+        file,
+        sets or [],
+        plugin or [],
+        {
+            "results": results,
+            "jobs": jobs,
+            "runs_per_gpu": runs_per_gpu,
+            "device": device,
+            "executor": executor,
+            "retry_failed": retry_failed,
+            "fail_fast": fail_fast,
+        },
+        seeds,
+        margin,
+        as_json,
+    )
+
+
+@app.command()
+def report(
+    file: File,
+    sets: Sets = None,
+    plugin: Plugins = None,
+    results: Results = DEFAULT_RESULTS,
+    margin: Margin = 0.5,
+    thumbnails: Annotated[
+        bool,
+        typer.Option("--thumbnails/--no-thumbnails", help="Show images of rare classes missed."),
+    ] = True,
+    brief: Annotated[bool, typer.Option("--brief", help="Print one A4 page.")] = False,
+    opened: Open = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Say what helps, by how much and whether it is real; write HTML, Markdown, CSV and JSON.
+
+    The pages need no network and lie under results/EXPERIMENT/report; they are attached to MLflow.
+
+    Example:  harness report experiments/quickstart.yaml --open
+    """
+    from harness.cli import report as verb
+
+    _cache(cache_dir)
+    verb.run(file, sets or [], plugin or [], results, margin, thumbnails, brief, opened, as_json)
+
+
+@app.command()
+def preview(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="FILE|DATASET", help="An experiment file, a dataset's name, data."),
+    ],
+    sets: Sets = None,
+    plugin: Plugins = None,
+    results: Results = DEFAULT_RESULTS,
+    only: Only = None,
+    opened: Open = False,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what each recipe really feeds the model: batches with labels, shares of the classes.
+
+    Of a dataset alone, each of the well-known strategies with its defaults.
+
+    Example:  harness preview experiments/quickstart.yaml --open
+    """
+    from harness.cli import preview as verb
+
+    _cache(cache_dir)
+    verb.run(what, sets or [], plugin or [], results, only or [], opened, as_json)
 
 
 @app.command()

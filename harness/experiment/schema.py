@@ -80,6 +80,12 @@ class Experiment:
     plugins: tuple[str, ...]
     tuning: Tuning | None = None
 
+    @property
+    def called(self) -> str:
+        """How a command names the file; a folder of this machine is nobody's business."""
+        path = Path(self.source)
+        return path.name if path.is_absolute() else path.as_posix()
+
 
 def load(
     path: str | Path | Mapping[str, Any],

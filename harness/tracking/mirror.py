@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from harness.tracking.ledger import RUNNING, Ledger
 from harness.tracking.mlflow import Connection, UnreachableError
 from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
 from harness.tracking.studies import FOLDER, Study, is_written
+from harness.tracking.views import views
 
 Warn = Callable[[str], None]
 
@@ -55,6 +56,7 @@ class Mirror:
         source: How a command names the experiment's file.
         per_class: Most classes with metric keys of their own.
         warn: Is told, once, that MLflow cannot be written.
+        tags: Of the experiment.
 
     Raises:
         TrackingError: The user has to do something about it. A server that does not answer now
@@ -62,13 +64,20 @@ class Mirror:
     """
 
     def __init__(
-        self, address: Address, store: Store, source: str, per_class: int, warn: Warn
+        self,
+        address: Address,
+        store: Store,
+        source: str,
+        per_class: int,
+        warn: Warn,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self._address = address
         self._store = store
         self._source = source
         self._per_class = per_class
         self._warn = warn
+        self._tags = tags or {}
         self._warned = False
         self._retry_at = 0.0
         self._recorder: Recorder | None = None
@@ -82,6 +91,7 @@ class Mirror:
 
     def _connect(self) -> Recorder:
         connection = Connection(self._address, self._store.path.name)
+        connection.describe(self._tags)
         if not connection.keeps_artifacts:
             self._warn(
                 "MLflow keeps the artifacts of this experiment where the results folder was "
@@ -194,13 +204,8 @@ def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warni
     tracking = experiment.tracking
     store = Store(results, experiment.name)
     address = resolve(results, tracking.uri)
-    return Mirror(address, store, _source(experiment), tracking.per_class, warn)
-
-
-def _source(experiment: Experiment) -> str:
-    """Return how a command names the file; a folder of this machine is nobody's business."""
-    path = Path(experiment.source)
-    return path.name if path.is_absolute() else path.as_posix()
+    tags = views(experiment.metric, list(experiment.factors))
+    return Mirror(address, store, experiment.called, tracking.per_class, warn, tags)
 
 
 def sync(
@@ -223,7 +228,8 @@ def sync(
     address = resolve(results, experiment.tracking.uri)
     with store.locked():
         connection = Connection(address, experiment.name)
-        recorder = Recorder(connection, store, _source(experiment), experiment.tracking.per_class)
+        connection.describe(views(experiment.metric, list(experiment.factors)))
+        recorder = Recorder(connection, store, experiment.called, experiment.tracking.per_class)
         for study in studies():
             recorder.study(study)
         return recorder.sync()

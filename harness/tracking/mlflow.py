@@ -128,12 +128,20 @@ class Connection:
                 run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "train")])]
             )
 
-    def artifacts(self, run_id: str, files: Sequence[Path]) -> None:
-        """Copy files to a run."""
+    def artifacts(self, run_id: str, files: Sequence[Path], folder: str = "") -> None:
+        """Copy files to a run, into a folder of its artifacts; what has their names gives way."""
         if self.keeps_artifacts:
             with _told(self.address):
                 for file in files:
-                    self._client.log_artifact(run_id, str(file))
+                    self._client.log_artifact(run_id, str(file), folder or None)
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment that it does not have yet, or has otherwise."""
+        with _told(self.address):
+            known = self._client.get_experiment(self._id).tags
+            for name, value in tags.items():
+                if known.get(name) != value:
+                    self._client.set_experiment_tag(self._id, name, value)
 
     def end(self, run_id: str, status: str, ended: int | None = None) -> None:
         """Set a run's final status, at `ended` (ms since the epoch) or now."""

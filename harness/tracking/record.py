@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from harness.errors import StoreError
 from harness.execution.store import read_json
 from harness.experiment.metric_names import METRICS
@@ -116,6 +118,24 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return []
 
 
+def pictures(path: Path, folder: Path) -> list[Path]:
+    """Draw what MLflow's viewer shows of a run into `folder`: its confusion matrix.
+
+    Nothing where the run has none, or it cannot be read: `read` says why.
+    """
+    from harness.analysis.plots.classes import confusion
+
+    try:
+        with open(path / "confusion.csv", newline="", encoding="utf-8") as file:
+            (_, *names), *rows = csv.reader(file)
+        matrix = np.array([[int(cell) for cell in row[1:]] for row in rows])
+    except (OSError, ValueError):
+        return []
+    drawn = confusion(matrix, names, "Confusion matrix of test, each row in per cent of the class")
+    drawn.save(folder / "confusion.svg")
+    return [folder / "confusion.svg"]
+
+
 def profile(result: Mapping[str, Any]) -> str | None:
     """Return what MLflow shows of the training set, as JSON, or None where it is not known."""
     counts = result.get("train_counts")
@@ -143,8 +163,10 @@ def diverged(found: Found) -> bool:
 def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
     """Return the points of a committed run that are not in MLflow yet.
 
-    The summaries stand at the last step and take the place of what was measured there during
-    training: with ``select: best`` they belong to the chosen weights, not to the last.
+    The summary of val stands at the last step and takes the place of what was measured there
+    during training: with ``select: best`` it belongs to the chosen weights, not to the last. What
+    is known once, of test and of costs, stands at step 0: MLflow then draws bars, one per run or
+    recipe, where a later step would make it a line of one point.
 
     Args:
         found: The run.
@@ -173,7 +195,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
             made += live(values, step, began + round(span * step))
     finals = {**summaries, **_classes(found, limit), **_costs(found)}
     return made + [
-        Point(key, float(value), last, ended)
+        Point(key, float(value), last if key.startswith("val/") else 0, ended)
         for key, value in finals.items()
         if value is not None and math.isfinite(value)
     ]

@@ -6,7 +6,7 @@ later `sync`, which finds it missing.
 
 import hashlib
 import platform
-import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, En
 from harness.tracking.mlflow import Connection, Tracked, UnreachableError
 from harness.tracking.record import Point
 from harness.tracking.studies import FOLDER, Study, StudyRecorder
+from harness.training.rundir import git_commit
 
 FLUSH_SECONDS = 2.0
 """Shortest time between two requests with live points of one run."""
@@ -77,7 +78,7 @@ class Recorder:
         self._ended = self._ledger.ended(connection.place)
         self._told = {entry.run_id for entry in self._ledger.last(connection.place).values()}
         self._live: dict[str, _Live] = {}
-        self._commit = _git_commit()
+        self._commit = git_commit()
         self._owner = owner(connection.address)
         self._studies: StudyRecorder | None = None
 
@@ -165,6 +166,8 @@ class Recorder:
         )
         files = [path / name for name in record.ARTIFACTS]
         self._mlflow.artifacts(run.run_id, [file for file in files if file.is_file()])
+        with tempfile.TemporaryDirectory() as folder:
+            self._mlflow.artifacts(run.run_id, record.pictures(path, Path(folder)))
         status = FAILED if found.status in ("failed", "diverged") else FINISHED
         self._mlflow.end(run.run_id, status, max(found.ended, began))
         if previous is not None:  # before the note: what fails here is done by the next sync
@@ -280,14 +283,3 @@ def owner(address: Address) -> str:
     """Return twelve digits that tell results folders apart, without naming one."""
     text = f"{platform.node()}:{address.results}"
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the current folder, or None where there is none."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

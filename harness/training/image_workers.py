@@ -188,11 +188,12 @@ def _answer(
 ) -> dict[str, Any] | None:
     run = asked["run"]
     if "spec" in asked:
-        from harness.training.prepare import host_pipeline
+        from harness.training.prepare import feed
 
         shape = tuple(asked["shape"])
         ring: NDArray[Any] = np.memmap(asked["ring"], asked["dtype"], "r+", shape=shape)
-        runs[run] = (*host_pipeline(RunSpec.from_json(asked["spec"])), ring)
+        fed = feed(RunSpec.from_json(asked["spec"]), torch.device("cpu"))
+        runs[run] = (fed.plan, fed.pipeline, ring)
     elif "close" in asked:
         runs.pop(run, None)
     elif run in runs:

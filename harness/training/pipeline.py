@@ -67,8 +67,9 @@ class Pipeline:
         self._scale = self._stored_scale
         self._bytes = data.features.dtype == np.uint8
         self._evaluated = EVAL_BATCH.get(device.type, 1024)
+        self._unit_scale = affine((0.0, 1.0), mean, std, device)
         if self.staged and not self._bytes:
-            self._scale = affine((0.0, 1.0), mean, std, device)
+            self._scale = self._unit_scale
 
     def batch(self, decisions: Decisions) -> tuple[Tensor, Tensor]:
         """Return inputs and soft targets of one step, decided by itself; as `prepared`."""
@@ -147,6 +148,23 @@ class Pipeline:
             part = torch.from_numpy(rows[first : first + self._evaluated]).to(place)
             values = self._source.stored(part).to(self._device, non_blocking=True)
             yield self._normalised(values, self._stored_scale)
+
+    def shown(self, inputs: Tensor) -> NDArray[np.uint8]:
+        """Return inputs of a model as pictures, with their normalisation undone.
+
+        Returns:
+            ``uint8[B, H, W, C]``. A row of a table is a strip one pixel high, mid-grey at 0 and
+            black and white three standard deviations from it.
+        """
+        if self._data.kind == "table":
+            unit = (inputs[:, None, :, None] + 3.0) / 6.0
+        else:
+            times, plus = self._unit_scale
+            unit = (inputs.permute(0, 2, 3, 1) - plus) / times
+        pixels: NDArray[np.uint8] = (
+            (unit.clamp(0.0, 1.0) * 255).round().to(torch.uint8).cpu().numpy()
+        )
+        return pixels
 
     def _normalised(self, values: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
         values = values.to(torch.float32)

@@ -1,5 +1,6 @@
 """A run made ready: its data loaded, its decisions made, its model built."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,27 @@ from harness.training.staging import Elsewhere, Here, Stager
 
 _WORTH_WORKERS = 50_000
 """Images of a run below which it takes longer to start workers than to do without."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a run trains on, and in which order.
+
+    Attributes:
+        data: The loaded dataset.
+        facts: What strategies know.
+        synthesis: Rows to create, or None.
+        plan: Every random decision.
+        pipeline: Carries them out.
+        notes: What the user should know.
+    """
+
+    data: Data
+    facts: Facts
+    synthesis: Synthesis | None
+    plan: Plan
+    pipeline: Pipeline
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -50,17 +72,18 @@ def prepare(
     Raises:
         HarnessError: They do not fit together, or the data changed since it was planned.
     """
-    data, synthesis, facts, plan = _decided(spec)
-    model, moments, notes = _model(spec, data)
+    fed = feed(spec, place)
+    data, facts = fed.data, fed.facts
+    model = _model(spec, data)
+    notes = [*fed.notes, *model.notes]
     model = model.to(place)
     if place.type in ("cpu", "cuda"):  # batches come with channels last
         model = model.to(memory_format=torch.channels_last)
-    pipeline = Pipeline(data, synthesis, plan, place, moments, spec.training.label_smoothing)
-    decided = Decided(plan)
+    decided = Decided(fed.plan)
     loop = Loop(
         model=model,
-        pipeline=pipeline,
-        stager=_stager(spec, data, decided, pipeline, workers),
+        pipeline=fed.pipeline,
+        stager=_stager(spec, data, decided, fed.pipeline, workers),
         decided=decided,
         strategies=spec.strategies,
         class_counts=torch.from_numpy(facts.expanded_counts.astype(np.float32)).to(place),
@@ -74,12 +97,7 @@ def prepare(
         precision=precision,
         scale=_logit_scale(spec.strategies),
     )
-    named = [
-        f"{data.class_names[k]}: {text}"
-        for k, text in (synthesis.notes if synthesis else {}).items()
-    ]
-    notes = [*data.notes, *named, *_kept_whole(data, synthesis), *notes]
-    return Prepared(spec, data, facts, synthesis, loop, notes)
+    return Prepared(spec, data, facts, fed.synthesis, loop, notes)
 
 
 def _kept_whole(data: Data, synthesis: Synthesis | None) -> list[str]:
@@ -105,17 +123,12 @@ def _stager(
     return Elsewhere(image_workers(workers), spec, rows, data.shape, dtype, steps)
 
 
-def host_pipeline(spec: RunSpec) -> tuple[Plan, Pipeline]:
-    """Return what stages the images of a run on the host, without its model.
+def feed(spec: RunSpec, place: torch.device) -> Feed:
+    """Load the data and decide the plan: all of a run but its model.
 
     Raises:
-        HarnessError: As `prepare`.
+        HarnessError: They do not fit together, or the data changed since it was planned.
     """
-    data, synthesis, _, plan = _decided(spec)
-    return plan, Pipeline(data, synthesis, plan, torch.device("cpu"))
-
-
-def _decided(spec: RunSpec) -> tuple[Data, Synthesis | None, Facts, Plan]:
     data = spec.dataset.load(spec.seed, spec.fold, spec.folds)
     if data.index.content != spec.content:
         raise DataError(
@@ -125,7 +138,20 @@ def _decided(spec: RunSpec) -> tuple[Data, Synthesis | None, Facts, Plan]:
     labels = data.labels[data.rows.train]
     synthesis = _synthesis(spec, data, labels)
     facts = _facts(spec, data, synthesis)
-    return data, synthesis, facts, Plan(spec.strategies, facts, labels, synthesis, spec.seed)
+    plan = Plan(spec.strategies, facts, labels, synthesis, spec.seed)
+    demanded = models.normalisation(spec.model)
+    moments = None if demanded is None else (_float32(demanded[0]), _float32(demanded[1]))
+    pipeline = Pipeline(data, synthesis, plan, place, moments, spec.training.label_smoothing)
+    named = [
+        f"{data.class_names[k]}: {text}"
+        for k, text in (synthesis.notes if synthesis else {}).items()
+    ]
+    notes = (*data.notes, *named, *_kept_whole(data, synthesis))
+    return Feed(data, facts, synthesis, plan, pipeline, notes)
+
+
+def _float32(values: Sequence[float]) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
 
 
 def _synthesis(spec: RunSpec, data: Data, labels: NDArray[np.int64]) -> Synthesis | None:
@@ -177,17 +203,10 @@ def _facts(spec: RunSpec, data: Data, synthesis: Synthesis | None) -> Facts:
     return facts
 
 
-def _model(
-    spec: RunSpec, data: Data
-) -> tuple[models.Classifier, tuple[NDArray[np.float32], NDArray[np.float32]] | None, list[str]]:
+def _model(spec: RunSpec, data: Data) -> models.Classifier:
     heads = {type(s).head for s in spec.strategies} - {"linear"}
     head = heads.pop() if heads else "linear"
-    built = models.build(spec.model, data.shape, len(data.class_names), head, spec.seed)
-    demanded = models.normalisation(spec.model)
-    if demanded is None:
-        return built, None, list(built.notes)
-    mean, std = (np.asarray(part, np.float32) for part in demanded)
-    return built, (mean, std), list(built.notes)
+    return models.build(spec.model, data.shape, len(data.class_names), head, spec.seed)
 
 
 def _logit_scale(strategies: tuple[Strategy, ...]) -> float:

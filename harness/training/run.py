@@ -171,9 +171,12 @@ def _evaluate(run: Prepared, folder: RunDir, outcome: Outcome) -> dict[str, Any]
         arrays[f"{name}_probabilities"] = probabilities
         arrays[f"{name}_labels"] = data.labels[rows]
         arrays[f"{name}_rows"] = rows
+        if data.index.group is not None:
+            arrays[f"{name}_groups"] = data.index.group[rows]
         if len(data.index.ids):
             arrays[f"{name}_ids"] = np.array([data.index.id_of(row) for row in rows], dtype=np.str_)
-    folder.write_per_class(data.class_names, {name: e.per_class for name, e in found.items()})
+    order = [name for name in ("test", "val") if name in found]  # test is what a viewer opens on
+    folder.write_per_class(data.class_names, {name: found[name].per_class for name in order})
     if "test" in found:
         folder.write_confusion(data.class_names, found["test"].confusion)
     folder.write_predictions(**arrays)

@@ -9,6 +9,7 @@ import csv
 import functools
 import json
 import platform
+import subprocess
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -84,6 +85,7 @@ class RunDir:
                 "platform": platform.platform(),
                 "machine": platform.machine(),
                 "versions": versions,
+                "commit": git_commit(),
                 **extra,
             },
         )
@@ -111,6 +113,18 @@ def _cell(value: Any) -> Any:
     if isinstance(value, np.floating | float):
         return "" if np.isnan(value) else float(value)
     return int(value)
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """Return the commit of the current folder, or None where there is none."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 @functools.cache

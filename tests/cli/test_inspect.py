@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from harness.cli import main
+from harness.cli.portrait import _bar
 
 
 @pytest.fixture
@@ -53,6 +54,13 @@ def test_json_tells_the_same_in_plain_values(inspect):
     assert sum(entry["share"] for entry in found["classes"]) == pytest.approx(1)
     assert {entry["group"] for entry in found["classes"]} == {"medium", "few"}
     assert len(found["content"]) == 64
+
+
+def test_the_histogram_tells_a_rare_class_from_a_rarer_one():
+    assert _bar(30, "▏▎▍▌▋▊▉█") == "█" * 30
+    assert _bar(2.5, "▏▎▍▌▋▊▉█") == "██▌"
+    assert _bar(0.03, "▏▎▍▌▋▊▉█") == "▏"
+    assert (_bar(2.5, "#"), _bar(0.03, "#")) == ("##", "#")
 
 
 def test_every_dataset_of_an_experiment_is_shown(inspect, tmp_path):

@@ -84,7 +84,7 @@ def test_a_grid_is_read_back_whole(opened, committer, specs, read, results, warn
         assert spec.key in run.data.tags["mlflow.note.content"]
         assert " · digits-lt20 · " in run.info.run_name
         assert reader.artifacts(run) == {
-            *("per_class.csv", "confusion.csv", "history.csv"),
+            *("per_class.csv", "confusion.csv", "confusion.svg", "history.csv"),
             *("spec.json", "result.json", "env.json", "log.txt"),
         }
 

@@ -1,0 +1,295 @@
+"""What each factor does: main effects and two-way interactions of a design.
+
+An effect is a contrast of cells that match but for the factors it speaks of. It is averaged over
+those cells within a block (a seed, or a seed and fold) first, and then has Student's interval over
+blocks: the blocks are what was repeated, the cells were chosen.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.analysis import intervals
+from harness.analysis.compare import Panel
+from harness.analysis.images import ImageScores
+from harness.analysis.intervals import MARGIN, Floats, Interval
+from harness.analysis.tables import BLOCK, DONE, FACTOR, PANEL
+from harness.experiment.design import NONE, Design
+from harness.experiment.metric_names import METRICS
+
+Cell = tuple[str, ...]
+"""The level of each factor."""
+
+Levels = Mapping[str, Sequence[str]]
+
+POOLED = "all datasets"
+"""Name of the mean over datasets in the column ``dataset``."""
+
+ESTIMANDS: dict[Design, str] = {
+    "factorial": "what the level adds, averaged over every combination of the other factors",
+    "one_at_a_time": "what the level adds to doing nothing, with every other factor left out",
+    "leave_one_out": "what the factor adds on top of all the others",
+}
+"""What a main effect means, by design."""
+
+_VALUES = ["estimate", "low", "high", "p", "df", "blocks", "pairs", "possible"]
+_MAIN = ["dataset", "model", "factor", "level", "metric", *_VALUES, "p_holm", "verdict"]
+_TWO = ["dataset", "model", "factor_a", "level_a", "factor_b", "level_b", "metric", *_VALUES]
+
+
+def levels_of(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the levels of each factor that a table of runs knows, ``none`` first."""
+    found = {}
+    for column in runs.columns[runs.columns.str.startswith(FACTOR)]:
+        levels = runs[column].dropna().unique().tolist()
+        found[column.removeprefix(FACTOR)] = sorted(levels, key=lambda level: level != NONE)
+    return found
+
+
+def main_effects(
+    runs: pd.DataFrame,
+    metric: str,
+    design: Design = "factorial",
+    levels: Levels | None = None,
+    margin: float = MARGIN,
+    images: Mapping[Panel, ImageScores] | None = None,
+    exploratory: bool = False,
+) -> pd.DataFrame:
+    """Return the effect of each level against ``none`` on test, per dataset and model.
+
+    `ESTIMANDS` says what it means in each design. ``pairs`` of ``possible`` cells match and were
+    run in all of ``blocks``; where none does, the effect cannot be estimated. ``low, high`` is the
+    95 % interval *on this test set*, ``new_low, new_high`` the one *on new images of this kind*
+    where `images` has the panel. ``p_holm`` adjusts for all main effects of the table (Holm 1979),
+    and ``verdict`` goes by it; the means over several datasets are a family of their own.
+
+    Args:
+        runs: From `runs_table`; hand-named recipes and the balanced reference play no part.
+        metric: Name of a summary metric.
+        design: How the factors were crossed.
+        levels: Levels by factor; by default those of the table.
+        margin: Largest difference that does not matter.
+        images: Scores of single test images, by panel.
+        exploratory: Leave p-values as they are: for a metric that is not the primary one.
+    """
+    levels = levels_of(runs) if levels is None else levels
+    rows = []
+    for panel in _panels(runs, metric, levels):
+        scores = (images or {}).get((panel.dataset, "", panel.model))
+        for factor, level in _treatments(levels):
+            pairs = list(_pairs(levels, factor, level, design))
+            found = panel.contrast(pairs, (1, -1))
+            anew = panel.on_new_images(found, scores)
+            rows.append(
+                {
+                    **panel.name,
+                    "factor": factor,
+                    "level": level,
+                    "metric": metric,
+                    **found.row(len(pairs)),
+                    "new_low": float(anew.low),
+                    "new_high": float(anew.high),
+                }
+            )
+    table = pd.DataFrame(rows, columns=[*_MAIN, "new_low", "new_high"])
+    table = _with_pooled(table, ["factor", "level"])
+    if not exploratory:
+        for members in (table["dataset"] == POOLED, table["dataset"] != POOLED):
+            table.loc[members, "p_holm"] = intervals.holm(table.loc[members, "p"].to_numpy(float))
+    adjusted = None if exploratory else table["p_holm"]
+    table["verdict"] = intervals.verdicts(
+        table["low"], table["high"], margin, METRICS[metric], adjusted
+    )
+    return table
+
+
+def interactions(
+    runs: pd.DataFrame, metric: str, levels: Levels | None = None, margin: float = MARGIN
+) -> pd.DataFrame:
+    """Return how much more each level does where another is on too, for every two factors.
+
+    ``(both − only b) − (only a − neither)`` over cells that match otherwise, with its 95 %
+    interval over blocks; zero where effects add up. Exploratory: p-values are not adjusted. For
+    a factorial design; another has no or few matching cells.
+
+    Args:
+        runs: From `runs_table`.
+        metric: Name of a summary metric.
+        levels: Levels by factor; by default those of the table.
+        margin: Largest difference that does not matter.
+    """
+    levels = levels_of(runs) if levels is None else levels
+    rows = []
+    for panel in _panels(runs, metric, levels):
+        for (a, at_a), (b, at_b) in itertools.combinations(_treatments(levels), 2):
+            if a == b:
+                continue
+            fours = [
+                tuple({**rest, a: x, b: y} for x in (at_a, NONE) for y in (at_b, NONE))
+                for rest in _others(levels, (a, b))
+            ]
+            cells = [tuple(_cell(levels, at) for at in four) for four in fours]
+            found = panel.contrast(cells, (1, -1, -1, 1))
+            names = {"factor_a": a, "level_a": at_a, "factor_b": b, "level_b": at_b}
+            rows.append({**panel.name, **names, "metric": metric, **found.row(len(cells))})
+    table = _with_pooled(pd.DataFrame(rows, columns=_TWO), _TWO[2:6])
+    return table.assign(
+        verdict=intervals.verdicts(table["low"], table["high"], margin, METRICS[metric])
+    )
+
+
+def _treatments(levels: Levels) -> list[tuple[str, str]]:
+    return [(factor, level) for factor in levels for level in levels[factor] if level != NONE]
+
+
+def _cell(levels: Levels, at: Mapping[str, str]) -> Cell:
+    return tuple(at[factor] for factor in levels)
+
+
+def _others(levels: Levels, apart: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield every combination of the factors that are not set apart."""
+    rest = [factor for factor in levels if factor not in apart]
+    for combination in itertools.product(*(levels[factor] for factor in rest)):
+        yield dict(zip(rest, combination, strict=True))
+
+
+def _pairs(levels: Levels, factor: str, level: str, design: Design) -> Iterator[tuple[Cell, Cell]]:
+    """Yield the cells with the level and with ``none`` that a design matches."""
+    first = {f: next((x for x in levels[f] if x != NONE), NONE) for f in levels}
+    for rest in _others(levels, (factor,)):
+        alone = all(other == NONE for other in rest.values())
+        full = all(other == first[f] for f, other in rest.items()) and level == first[factor]
+        if design == "factorial" or (full if design == "leave_one_out" else alone):
+            with_it, without = ({**rest, factor: at} for at in (level, NONE))
+            yield _cell(levels, with_it), _cell(levels, without)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast of cells that was estimated.
+
+    Attributes:
+        values: ``float64[blocks]``: one value per block.
+        keys: Per block, the weight of each run by its key.
+        pairs: Matching tuples of cells that went in.
+        folds: Number of folds, or 0.
+    """
+
+    values: Floats
+    keys: tuple[dict[str, float], ...]
+    pairs: int
+    folds: int
+
+    def row(self, possible: int) -> dict[str, Any]:
+        """Return the estimate and what it rests on as columns."""
+        found = intervals.of_blocks(self.values, self.folds)
+        ends = {name: float(getattr(found, name)) for name in _VALUES[:5]}
+        return {**ends, "blocks": len(self.values), "pairs": self.pairs, "possible": possible}
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """The cells of one dataset and model.
+
+    Attributes:
+        values: ``float64[blocks, cells]``, NaN where a run is missing or not done.
+        keys: ``object[blocks, cells]``, the runs.
+        places: Column of each cell.
+    """
+
+    dataset: str
+    model: str
+    folds: int
+    values: Floats
+    keys: NDArray[Any]
+    places: Mapping[Cell, int]
+
+    @property
+    def name(self) -> dict[str, str]:
+        return {"dataset": self.dataset, "model": self.model}
+
+    def contrast(self, tuples: Sequence[tuple[Cell, ...]], signs: Sequence[int]) -> Contrast:
+        """Return the mean over complete tuples of cells, per block.
+
+        Every block averages over the same tuples: of those that are complete in the first j
+        blocks (fullest first), the j that keeps the most values decides.
+        """
+        known = [t for t in tuples if all(cell in self.places for cell in t)]
+        nothing = Contrast(np.empty(0), (), 0, self.folds)
+        if not known:
+            return nothing
+        columns = np.array([[self.places[cell] for cell in t] for t in known])
+        each = self.values[:, columns] @ np.array(signs, float)
+        there = ~np.isnan(each)
+        order = np.argsort(-there.sum(axis=1), kind="stable")
+        common = np.logical_and.accumulate(there[order], axis=0)
+        kept = common.sum(axis=1) * np.arange(1, len(order) + 1)
+        if not kept.max():
+            return nothing
+        last = len(kept) - 1 - int(np.argmax(kept[::-1]))  # of equals, more blocks
+        blocks, pairs = np.sort(order[: last + 1]), np.flatnonzero(common[last])
+        weights: dict[int, float] = {}
+        for column, sign in zip(columns[pairs].T, signs, strict=True):
+            for place in column:
+                weights[int(place)] = weights.get(int(place), 0.0) + sign / len(pairs)
+        keys = tuple({str(self.keys[b, c]): w for c, w in weights.items()} for b in blocks)
+        return Contrast(each[blocks][:, pairs].mean(axis=1), keys, len(pairs), self.folds)
+
+    def on_new_images(self, found: Contrast, scores: ImageScores | None) -> Interval:
+        """Return the interval of a contrast for new images, or none."""
+        read = scores.keys() if scores is not None else set()
+        if scores is None or not found.keys or any(not keys.keys() <= read for keys in found.keys):
+            return intervals.of_blocks([])
+        return scores.interval(found.keys)
+
+
+def _panels(runs: pd.DataFrame, metric: str, levels: Levels) -> Iterator[_Panel]:
+    column = f"test_{metric}"
+    factors = [f"{FACTOR}{factor}" for factor in levels]
+    if not factors or column not in runs or not set(factors) <= set(runs.columns):
+        return
+    crossed = runs[(runs["reference"] == "") & runs[factors].notna().all(axis=1)]
+    for (dataset, _, model), members in crossed.groupby(PANEL, sort=False):
+        done = members[(members["status"] == DONE) & members[column].notna()]
+        blocks = {block: i for i, block in enumerate(done.groupby(BLOCK).groups)}
+        cells = list(done[factors].itertuples(index=False, name=None))
+        places = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
+        values = np.full((len(blocks), len(places)), np.nan)
+        keys = np.full(values.shape, "", dtype=object)
+        rows = [blocks[block] for block in done[BLOCK].itertuples(index=False, name=None)]
+        at = rows, [places[cell] for cell in cells]
+        values[at], keys[at] = done[column], done["key"]
+        folds = int(members["folds"].max())
+        yield _Panel(str(dataset), str(model), folds, values, keys, places)
+
+
+def _with_pooled(table: pd.DataFrame, what: Sequence[str]) -> pd.DataFrame:
+    """Add, where there are several datasets, the mean over those where it could be estimated.
+
+    For these datasets, each as important as the next; not for datasets yet to come.
+    """
+    rows = []
+    several = table["dataset"].nunique() > 1
+    groups = table.groupby(["model", *what], sort=False, dropna=False) if several else ()
+    for key, part in groups:
+        known = part[part["estimate"].notna()]
+        if len(part) < 2 or known.empty:
+            continue
+        columns = (known[name].to_numpy(float) for name in ("estimate", "low", "high", "df"))
+        found = intervals.pooled(*columns)
+        rows.append(
+            {
+                **dict(zip(["model", *what], key, strict=True)),
+                "dataset": POOLED,
+                "metric": part["metric"].iloc[0],
+                **{name: float(getattr(found, name)) for name in _VALUES[:5]},
+                **{name: int(known[name].sum()) for name in ("blocks", "pairs")},
+                "possible": int(part["possible"].sum()),
+            }
+        )
+    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True) if rows else table

@@ -1,0 +1,202 @@
+"""Everything a report says of an experiment, as tidy tables, before any of it is written down."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from harness.analysis import across, classes, compare, details, effects
+from harness.analysis.compare import Panel
+from harness.analysis.images import ImageScores, image_scores
+from harness.analysis.intervals import MARGIN
+from harness.analysis.tables import DONE, GROUP, PANEL, runs_table, stored_specs
+from harness.errors import StoreError
+from harness.execution.store import Store
+from harness.experiment.metric_names import METRICS
+from harness.experiment.schema import Experiment
+from harness.experiment.spec import RunSpec
+
+CONFIRMED = "-confirm"
+"""What the name of an experiment's runs on fresh seeds ends in."""
+
+
+@dataclass
+class Findings:
+    """What an experiment came to.
+
+    Attributes:
+        experiment: What was asked.
+        margin: Largest difference that does not matter, in the metric's unit.
+        specs: Every planned run, or every run there is where the data is gone.
+        notes: What the reader should know beforehand.
+        runs: From `harness.analysis.tables.runs_table`.
+        board: From `harness.analysis.compare.leaderboard`.
+        board_apart: The same without runs that are not done, where there are such.
+        chosen: The recipe that val (or, without it, test) puts first, by panel.
+        gains: `compare.differences` on the primary metric, with both intervals.
+        other_gains: The same on the other metrics: exploratory.
+        effects: `effects.main_effects` on the primary metric, with both intervals.
+        other_effects: The same on the other metrics: exploratory.
+        interactions: `effects.interactions` on the primary metric.
+        classes: `classes.class_differences` of recall, of the recipes that were read in detail.
+        gap: `compare.gap_closed`.
+        balanced: `compare.on_balanced`.
+        costs: Seconds of each recipe, relative to doing nothing, with its gain.
+        datasets: `across.means`.
+        ranks: `across.ranks`.
+        confirmed: `compare.differences` on fresh seeds.
+        confirmed_runs: The runs on fresh seeds.
+        recipes: What each recipe consists of.
+        environments: Versions and machines, with how many runs each has.
+        not_detailed: Recipes that were not read in detail.
+    """
+
+    experiment: Experiment
+    margin: float
+    specs: Sequence[RunSpec]
+    notes: list[str]
+    runs: pd.DataFrame
+    board: pd.DataFrame
+    board_apart: pd.DataFrame | None
+    chosen: Mapping[Panel, str]
+    gains: pd.DataFrame = field(default_factory=pd.DataFrame)
+    other_gains: pd.DataFrame = field(default_factory=pd.DataFrame)
+    effects: pd.DataFrame = field(default_factory=pd.DataFrame)
+    other_effects: pd.DataFrame = field(default_factory=pd.DataFrame)
+    interactions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    classes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    gap: pd.DataFrame = field(default_factory=pd.DataFrame)
+    balanced: pd.DataFrame = field(default_factory=pd.DataFrame)
+    costs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    datasets: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ranks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confirmed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confirmed_runs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    recipes: pd.DataFrame = field(default_factory=pd.DataFrame)
+    environments: pd.DataFrame = field(default_factory=pd.DataFrame)
+    not_detailed: int = 0
+
+    @property
+    def metric(self) -> str:
+        """The primary metric."""
+        return self.experiment.metric
+
+    @property
+    def by(self) -> str:
+        """Which split the order of recipes was read off."""
+        return "val" if "val" in self.board and self.board["val"].notna().any() else "test"
+
+    @property
+    def panels(self) -> list[Panel]:
+        """Every dataset and model with a run that is done, the balanced reference apart."""
+        done = self.board[(self.board["n"] > 0) & (self.board["reference"] == "")]
+        return list(done[PANEL].drop_duplicates().itertuples(index=False, name=None))
+
+    def missing(self) -> pd.DataFrame:
+        """Return planned runs that were never committed, counted by `GROUP` with their seeds."""
+        known = set(self.runs["key"])
+        rows = [
+            [spec.dataset_label, spec.reference, spec.model.label(), spec.recipe, spec.seed]
+            for spec in self.specs
+            if spec.key not in known
+        ]
+        table = pd.DataFrame(rows, columns=[*GROUP, "seed"])
+        found = table.groupby(GROUP, sort=False)["seed"].agg(runs="size", seeds=_listed)
+        return found.reset_index()
+
+    def bad(self) -> pd.DataFrame:
+        """Return the runs that are committed and not done."""
+        return self.runs[self.runs["status"] != DONE]
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(seeds))))
+
+
+def find(
+    experiment: Experiment,
+    specs: Sequence[RunSpec],
+    store: Store,
+    margin: float = MARGIN,
+    notes: Sequence[str] = (),
+) -> Findings:
+    """Return what the committed runs of an experiment say.
+
+    Args:
+        experiment: What was asked.
+        specs: Its runs.
+        store: Where they are.
+        margin: Largest difference that does not matter, in the metric's unit.
+        notes: What the reader should know beforehand.
+
+    Raises:
+        StoreError: No run was ever committed.
+    """
+    runs = runs_table(store, specs)
+    if runs.empty:
+        raise StoreError(
+            f"no run of '{experiment.name}' has ended in {store.results}; start with: "
+            f"harness run {experiment.called}"
+        )
+    metric, done = experiment.metric, runs["status"] == DONE
+    board = compare.leaderboard(runs, metric)
+    apart = None if done.all() else compare.leaderboard(runs[done], metric)
+    chosen = compare.chosen(board)
+    found = Findings(experiment, margin, specs, list(notes), runs, board, apart, chosen)
+    found.recipes = details.recipes(specs, experiment.training)
+    found.environments = details.environments(runs)
+    if done.any():
+        images = _compare(found)
+        _effects(found, images)
+        _confirmed(found, store)
+    return found
+
+
+def _compare(found: Findings) -> Mapping[Panel, ImageScores]:
+    """Fill in what compares recipes; return the scores of single images that were read."""
+    runs, metric = found.runs, found.metric
+    detailed, found.not_detailed = details.in_detail(runs, found.board)
+    read = image_scores(detailed, metric)
+    table = classes.class_table(detailed)
+    found.notes += [*read.unread, *table.unread]
+    found.classes = classes.class_differences(table.table)
+    found.gains = compare.differences(runs, metric, found.margin, images=read.scores)
+    others = [name for name in METRICS if name != metric]
+    found.other_gains = compare.differences(runs, others, found.margin)
+    found.gap = compare.gap_closed(runs, metric)
+    found.balanced = compare.on_balanced(runs, metric)
+    found.costs = details.costs(found.board, METRICS[metric])
+    found.datasets = across.means(runs, metric)
+    found.ranks = across.ranks(found.datasets)
+    return read.scores
+
+
+def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
+    experiment, runs, metric = found.experiment, found.runs, found.metric
+    levels = {name: [x.label for x in choices] for name, choices in experiment.factors.items()}
+    if not levels:
+        return
+    design, margin = experiment.design, found.margin
+    found.effects = effects.main_effects(runs, metric, design, levels, margin, images)
+    others = [
+        effects.main_effects(runs, name, design, levels, margin, exploratory=True)
+        for name in METRICS
+        if name != metric
+    ]
+    found.other_effects = pd.concat([table for table in others if len(table)] or others[:1])
+    if design == "factorial":
+        found.interactions = effects.interactions(runs, metric, levels, margin)
+
+
+def _confirmed(found: Findings, store: Store) -> None:
+    """Fill in what the runs on fresh seeds say."""
+    fresh = Store(store.results, store.path.name + CONFIRMED)
+    specs, unreadable = stored_specs(fresh)
+    found.notes += unreadable
+    runs = runs_table(fresh, specs)
+    if len(runs):
+        images = image_scores(runs, found.metric)
+        found.confirmed_runs = runs
+        found.confirmed = compare.differences(
+            runs, found.metric, found.margin, images=images.scores
+        )

@@ -1,0 +1,1 @@
+"""From findings to pages: what is said, in which order, and how it is written down."""

@@ -1,0 +1,213 @@
+"""The answer in words: what helps, by how much, and whether it is real."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.compare import Panel
+from harness.analysis.findings import Findings
+from harness.analysis.intervals import BETTER, EXPLORATORY, SAME, UNDECIDED, WORSE
+from harness.analysis.tables import records
+from harness.analysis.words import in_words, joined, unit_of
+from harness.errors import counted
+from harness.experiment.design import NOTHING
+from harness.experiment.metric_names import METRICS
+
+Row = dict[str, Any]
+
+_LARGE = 0.05
+"""Change in the recall of a class from which on the answer names it."""
+
+_HOW = {
+    "factorial": "Averaged over every combination of the other factors",
+    "one_at_a_time": "Each alone against doing nothing",
+    "leave_one_out": "On top of all the other factors",
+}
+
+
+def answer(found: Findings) -> list[list[str]]:
+    """Return the answer for each dataset and model in sentences, the headline first."""
+    if not found.panels:
+        return [["No run is done yet, so there is nothing to compare."]]
+    parts = (_headline, _anew, _confirmation, _factors, _dependence, _classes)
+    return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
+
+
+def where(found: Findings, panel: Panel) -> str:
+    """Return a dataset's name, with the model where there are several."""
+    models = {model for _, _, model in found.panels}
+    return f"{panel[0]} with {panel[2]}" if len(models) > 1 else panel[0]
+
+
+def of_panel(table: pd.DataFrame, panel: Panel) -> pd.DataFrame:
+    """Return the rows of a tidy table that belong to a panel."""
+    if table.empty:
+        return table
+    here = (table["dataset"] == panel[0]) & (table["model"] == panel[2])
+    return table[here & (table["reference"] == panel[1])] if "reference" in table else table[here]
+
+
+def _headline(found: Findings, panel: Panel) -> Iterator[str]:
+    recipe, place = found.chosen.get(panel), f"On {where(found, panel)}"
+    how = "chosen on val" if found.by == "val" else "best on test, for want of val"
+    if recipe is None:
+        yield f"{place}, no recipe has finished all its runs without a failure yet."
+    elif recipe == NOTHING:
+        yield f"{place}, doing nothing stands first ({how}): no remedy did better there."
+    elif row := of_recipe(found.gains, panel, recipe):
+        yield f"{place}, {recipe} ({how}) {compared(found, row)}."
+    else:
+        yield f"{place}, {recipe} stands first ({how}); doing nothing has no run to compare with."
+
+
+def of_recipe(table: pd.DataFrame, panel: Panel, recipe: str | None) -> Row | None:
+    """Return the row of a recipe in a tidy table, or None."""
+    rows = of_panel(table, panel)
+    found = records(rows[rows["recipe"] == recipe]) if len(rows) else []
+    return found[0] if found else None
+
+
+def compared(found: Findings, row: Row) -> str:
+    """Return a difference to doing nothing as the end of a sentence, with its interval."""
+    verdict, gain = row["verdict"], row["gain"]
+    unit, name = unit_of(found.metric), in_words(found.metric)
+    blocks = "pair" if found.experiment.folds else "seed"
+    seeds = counted(int(row["pairs"]), blocks)
+    interval = f"95 % interval {_span(found, row['low'], row['high'])}, {seeds}"
+    if verdict == SAME:
+        return f"makes no difference within ±{margin(found)} ({interval})"
+    size = unit.value(abs(gain))
+    amount = f"{size} {unit.name} of {name}" if unit.name else f"{size} in {name}"
+    if verdict in (BETTER, WORSE):
+        does = (
+            ("gains" if gain > 0 else "loses")
+            if METRICS[found.metric]
+            else ("is higher by" if gain > 0 else "is lower by")
+        )
+        return f"{does} {amount} over doing nothing ({interval})"
+    scores = f"scores {amount} {'more' if gain > 0 else 'less'} than doing nothing"
+    if verdict == EXPLORATORY:
+        return f"{scores} ({seeds}: exploratory, no interval)"
+    return f"{scores}, which may be chance ({interval})"
+
+
+def _span(found: Findings, low: float, high: float) -> str:
+    unit = unit_of(found.metric)
+    return f"{unit.signed(low).lstrip('+')} to {unit.signed(high).lstrip('+')}"
+
+
+def margin(found: Findings) -> str:
+    """Return the largest difference that does not matter, with its unit."""
+    unit = unit_of(found.metric)
+    return f"{found.margin * unit.scale:g}{f' {unit.name}' if unit.name else ''}"
+
+
+def _anew(found: Findings, panel: Panel) -> Iterator[str]:
+    row = of_recipe(found.gains, panel, found.chosen.get(panel))
+    if row and math.isfinite(row["new_low"]):
+        anew = _span(found, row["new_low"], row["new_high"])
+        if anew == _span(found, row["low"], row["high"]):
+            yield (
+                "For new images of this kind the interval is no wider: seeds differ more than "
+                "test images would."
+            )
+        else:
+            yield f"For new images of this kind the interval is {anew}."
+
+
+def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
+    recipe = found.chosen.get(panel)
+    if recipe in (None, NOTHING):
+        return
+    if not has_val(found, panel):
+        yield (
+            "No val is held out, so the choice was read off test: the figure flatters itself, and "
+            "only new test data could confirm it."
+        )
+    elif row := of_recipe(found.confirmed, panel, recipe):
+        if row["verdict"] == EXPLORATORY:
+            yield f"On fresh seeds it {compared(found, row)}; three seeds would make it a claim."
+        elif row["verdict"] == BETTER:
+            yield f"Confirmed on fresh seeds: it {compared(found, row)}."
+        else:
+            yield f"Not confirmed: on fresh seeds it {compared(found, row)}."
+    else:
+        yield (
+            "Not confirmed yet: the seeds that measured the gain also chose the recipe; "
+            f"“harness confirm {found.experiment.called}” repeats it on fresh ones."
+        )
+
+
+def has_val(found: Findings, panel: Panel) -> bool:
+    """Whether the recipes of a dataset and model could be put in order by val."""
+    rows = of_panel(found.board, panel)
+    return "val" in rows and bool(rows["val"].notna().any())
+
+
+def _factors(found: Findings, panel: Panel) -> Iterator[str]:
+    rows = of_panel(found.effects, panel)
+    if rows.empty:
+        return
+    unit = unit_of(found.metric)
+    groups: dict[str, list[str]] = {}
+    for row in records(rows):
+        name = str(row["level"])
+        if not math.isfinite(row["estimate"]):
+            groups.setdefault("none", []).append(name)
+            continue
+        value = f"{name} ({unit.signed(row['estimate'])})"
+        groups.setdefault(row["verdict"], []).append(name if row["verdict"] == SAME else value)
+    said = [
+        f"{joined(groups[verdict])} {words}"
+        for verdict, words in (
+            (BETTER, "helps" if len(groups.get(BETTER, ())) == 1 else "help"),
+            (WORSE, "hurts" if len(groups.get(WORSE, ())) == 1 else "hurt"),
+            (
+                SAME,
+                f"{'makes' if len(groups.get(SAME, ())) == 1 else 'make'} no difference "
+                f"within ±{margin(found)}",
+            ),
+            (UNDECIDED, "cannot be told from no effect"),
+            (EXPLORATORY, "have no interval yet"),
+            ("none", "could not be estimated"),
+        )
+        if verdict in groups
+    ]
+    yield f"{_HOW[found.experiment.design]}: {'; '.join(said)}."
+
+
+def _dependence(found: Findings, panel: Panel) -> Iterator[str]:
+    rows = of_panel(found.interactions, panel)
+    if rows.empty:
+        return
+    sure = rows[rows["verdict"].isin((BETTER, WORSE)) & (rows["estimate"].abs() > found.margin)]
+    if sure.empty:
+        return
+    row = max(records(sure), key=lambda row: abs(row["estimate"]))
+    unit = unit_of(found.metric)
+    size = f"{unit.value(abs(row['estimate']))} {unit.name}".strip()
+    yield (
+        f"But they depend on each other: {row['level_a']} is worth {size} "
+        f"{'more' if row['estimate'] > 0 else 'less'} where {row['level_b']} is on than where it "
+        "is off, so read the factors together with their interactions."
+    )
+
+
+def _classes(found: Findings, panel: Panel) -> Iterator[str]:
+    recipe, rows = found.chosen.get(panel), of_panel(found.classes, panel)
+    if rows.empty or recipe in (None, NOTHING):
+        return
+    known = records(rows[(rows["recipe"] == recipe) & rows["gain"].notna()])
+    for verb, row in (
+        ("gains", max(known, key=lambda row: row["gain"], default=None)),
+        ("loses", min(known, key=lambda row: row["gain"], default=None)),
+    ):
+        if row is None or abs(row["gain"]) < _LARGE or (row["gain"] > 0) != (verb == "gains"):
+            continue
+        few = ", judged on few test images" if row["few_images"] else ""
+        yield (
+            f"Class {row['name']} ({counted(int(row['train_count']), 'training image')}) {verb} "
+            f"most: recall goes from {100 * row['nothing']:.0f} to {100 * row['value']:.0f} %{few}."
+        )

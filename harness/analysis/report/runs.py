@@ -1,0 +1,220 @@
+"""The chapters on what is behind the comparison: classes, curves, calibration, runs, protocol."""
+
+import pandas as pd
+
+from harness.analysis import curves, plots
+from harness.analysis.classes import FEW_IMAGES
+from harness.analysis.compare import Panel
+from harness.analysis.findings import Findings
+from harness.analysis.report import cells
+from harness.analysis.report.answer import margin, of_panel
+from harness.analysis.report.comparison import MOST_ROWS, section
+from harness.analysis.report.document import (
+    Block,
+    Cell,
+    Column,
+    Figure,
+    Section,
+    Table,
+)
+from harness.analysis.tables import DONE, records
+from harness.analysis.words import in_words, unit_of
+from harness.errors import counted, listing
+from harness.experiment.design import NOTHING
+
+MOST_CLASSES = 20
+MOST_RECIPES = 40
+_SEEDS = 20
+"""Runs per recipe that curves, calibration and confusion are drawn from."""
+
+_GROUPS = (
+    ("recall_many", "> 100 training images"),
+    ("recall_medium", "20–100"),
+    ("recall_few", "< 20"),
+    ("worst_class_recall", "worst class"),
+)
+
+
+def classes(found: Findings) -> Section | None:
+    """Return what recipes do to frequent, medium and rare classes, and to each."""
+    return section("Classes", found, _classes)
+
+
+def _classes(found: Findings, panel: Panel) -> list[Block]:
+    rows = of_panel(found.classes, panel)
+    blocks: list[Block] = []
+    shown = _shown(found, panel)
+    if len(rows) and shown:
+        recipe = shown[0]
+        caption = f"Recall of each class on test under {recipe} and under doing nothing; in "
+        caption += "brackets its training images. A pale line is Wilson's 95 % interval of a class "
+        caption += f"with fewer than {FEW_IMAGES} test images."
+        picture = plots.class_recalls(rows[rows["recipe"] == recipe], recipe)
+        blocks.append(Figure(picture, caption))
+    blocks += [table for table in (_by_group(found, panel), _heat_map(found, rows)) if table]
+    return blocks
+
+
+def _shown(found: Findings, panel: Panel) -> list[str]:
+    """Return the recipes that are drawn beside doing nothing, the chosen one first."""
+    board = of_panel(found.board, panel)
+    order = [r for r in board.loc[board["n"] > 0, "recipe"] if r != NOTHING]
+    chosen = found.chosen.get(panel)
+    first = [chosen] if chosen in order else []
+    return [*first, *(recipe for recipe in order if recipe not in first)]
+
+
+def _by_group(found: Findings, panel: Panel) -> Table | None:
+    gains = of_panel(found.other_gains, panel)
+    if gains.empty:
+        return None
+    names = [name for name, _ in _GROUPS if (gains["metric"] == name).any()]
+    by = {(row["recipe"], row["metric"]): row for row in records(gains)}
+    made = []
+    for recipe in _shown(found, panel)[:MOST_ROWS]:
+        row = [cells.text(recipe)]
+        for name in names:
+            of = by.get((recipe, name))
+            if of is None:
+                row += [Cell(""), Cell("")]
+            else:
+                row += [
+                    cells.gain(of["gain"], name, of["verdict"]),
+                    cells.interval(of["low"], of["high"], name),
+                ]
+        made.append(row)
+    heads = dict(_GROUPS)
+    columns = [Column("recipe", wide=True)]
+    for name in names:
+        columns += [Column(heads[name], in_words(name)), Column("95 % interval")]
+    caption = "Difference in mean recall to doing nothing, in points, by training images of the "
+    caption += f"class: exploratory. {cells.LEGEND} ±{margin(found)}."
+    return Table(columns, made, caption, tall=True) if made and names else None
+
+
+def _heat_map(found: Findings, rows: pd.DataFrame) -> Table | None:
+    if rows.empty:
+        return None
+    known = rows[["class", "name", "train_count", "support", "few_images"]]
+    every = known.drop_duplicates("class").sort_values(["train_count", "class"])
+    few = records(every.head(MOST_CLASSES))[::-1]
+    recipes = [r for r in rows["recipe"].unique() if r != NOTHING][:MOST_RECIPES]
+    by = {(row["recipe"], row["class"]): row for row in records(rows)}
+    if not recipes:
+        return None
+    made = []
+    for recipe in recipes:
+        line = [cells.text(recipe)]
+        for of_class in few:
+            row = by.get((recipe, of_class["class"]))
+            line.append(_difference(row) if row else Cell(""))
+        made.append(line)
+    columns = [Column("recipe", wide=True)]
+    for of_class in few:
+        flag = "*" if of_class["few_images"] else ""
+        hint = f"{of_class['train_count']:g} training and {of_class['support']} test images"
+        columns.append(Column(f"{_short(str(of_class['name']))}{flag}", hint))
+    untested = [str(row["name"]) for row in records(every) if not row["support"]]
+    caption = "Difference in recall to doing nothing, in points, most frequent class first; "
+    caption += "[brackets] where the 95 % interval over seeds excludes zero. Many comparisons: "
+    caption += "exploratory, and no stars are given."
+    if len(every) > MOST_CLASSES:
+        caption += f" The {MOST_CLASSES} rarest of {len(every)} classes; all are in classes.csv."
+    if any(of_class["few_images"] for of_class in few):
+        caption += f" *: fewer than {FEW_IMAGES} test images: coarse."
+    if untested:
+        caption += f" Without a test image: {listing(map(_short, untested), 5)}."
+    return Table(columns, made, caption, tall=True)
+
+
+def _short(name: str) -> str:
+    return cells.text(name, 16).text
+
+
+def _difference(row: dict[str, float]) -> Cell:
+    cell = cells.gain(row["gain"], "recall_few", shaded=True)
+    excludes = row["low"] > 0 or row["high"] < 0
+    said = f"[{cell.text}]" if excludes and cell.text else cell.text
+    interval = unit_of("accuracy").interval(row["low"], row["high"], "no interval")
+    return Cell(said, cell.sort, shade=cell.shade, hint=f"{cell.text} {interval}" if said else "")
+
+
+def confusion(found: Findings) -> Section | None:
+    """Return which classes are taken for which, under doing nothing and under the chosen recipe."""
+    return section("Confusion", found, _confusion)
+
+
+def _confusion(found: Findings, panel: Panel) -> list[Block]:
+    names = _class_names(found, panel)
+    blocks: list[Block] = []
+    for recipe in [NOTHING, *_shown(found, panel)[:1]]:
+        paths = _paths(found, panel, recipe)
+        matrix = curves.confusion(paths)
+        if matrix is None or len(matrix) != len(names):
+            continue
+        pairs = curves.most_confused(matrix, names, 5)
+        said = [
+            f"{row['true']} as {row['as']} ({100 * row['share']:.0f} %)" for row in records(pairs)
+        ]
+        caption = f"{recipe}: rows are true classes, in per cent of the class, over "
+        caption += f"{counted(len(paths), 'run')}. "
+        caption += f"Most often mistaken: {'; '.join(said)}." if said else "No mistakes."
+        blocks.append(Figure(plots.confusion(matrix, names, f"Confusion of {recipe}"), caption))
+    return blocks
+
+
+def _class_names(found: Findings, panel: Panel) -> list[str]:
+    rows = of_panel(found.classes, panel)
+    if rows.empty:
+        return []
+    return rows.drop_duplicates("class").sort_values("class")["name"].astype(str).tolist()
+
+
+def _paths(found: Findings, panel: Panel, recipe: str) -> list[str]:
+    runs = of_panel(found.runs, panel)
+    done = runs[(runs["recipe"] == recipe) & (runs["status"] == DONE)]
+    return [str(path) for path in done["path"].head(_SEEDS)]
+
+
+def learning(found: Findings) -> Section | None:
+    """Return how the best recipes and doing nothing learned."""
+    return section("Learning curves", found, _learning)
+
+
+def _learning(found: Findings, panel: Panel) -> list[Block]:
+    names = [NOTHING, *_shown(found, panel)[:3]]
+    runs = of_panel(found.runs, panel)
+    few = pd.concat(
+        [runs[(runs["recipe"] == name) & (runs["status"] == DONE)].head(_SEEDS) for name in names]
+    )
+    made: list[Block] = []
+    for column, label in (
+        (f"val/{found.metric}", f"{in_words(found.metric)} on val"),
+        ("train/loss", "loss in training"),
+    ):
+        table = curves.learning_curves(few, column)
+        if len(table):
+            caption = f"Mean {label} with its 95 % band over seeds."
+            if column == "train/loss":
+                caption += " Mixed labels and weights make losses of recipes differ by nature."
+            made.append(Figure(plots.learning_curves(table, label, names), caption))
+    return made
+
+
+def calibration(found: Findings) -> Section | None:
+    """Return how sure recipes are against how often they are right."""
+    return section("Calibration", found, _calibration)
+
+
+def _calibration(found: Findings, panel: Panel) -> list[Block]:
+    bins = {
+        recipe: table
+        for recipe in [NOTHING, *_shown(found, panel)[:2]]
+        if len(table := curves.reliability(_paths(found, panel, recipe)))
+    }
+    if not bins:
+        return []
+    caption = "How often the top class is right, by how sure the model says it is, on test. "
+    caption += "Mixed labels teach a model to be less sure: what looks like a gain in calibration "
+    caption += "error may be under-confidence, and the reverse."
+    return [Figure(plots.reliability(bins), caption)]

@@ -1,0 +1,183 @@
+"""Writing a report: HTML, a page for print, Markdown, JSON and tidy CSV files."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.chart import Picture
+from harness.analysis.findings import Findings
+from harness.analysis.report.comparison import RECIPES
+from harness.analysis.report.document import Block, Cell, Document, Figure, Table
+from harness.execution.store import write_atomically
+
+SCHEMA = 1
+"""Raised when ``report.json`` comes to mean something else."""
+
+_BRIEF_ROWS = 12
+_BRIEF_COLUMNS = (0, 1, 2)
+
+
+def write(found: Findings, document: Document, folder: Path) -> list[Path]:
+    """Write every file of a report and return where they are, ``index.html`` first.
+
+    Args:
+        found: What the experiment came to.
+        document: The page.
+        folder: Where to; tables of an earlier report that this one lacks are removed.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "index.html": html(document),
+        "brief.html": brief(document),
+        "report.md": document.markdown(),
+        "report.json": json.dumps(data(found, document), indent=1, ensure_ascii=False),
+    }
+    tables = tidy(found)
+    texts |= {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()}
+    for name, text in texts.items():
+        write_atomically(folder / name, text.rstrip("\n"))
+    for stale in folder.glob("*.csv"):
+        if stale.name not in texts:
+            stale.unlink()
+    return [folder / name for name in texts]
+
+
+def tidy(found: Findings) -> dict[str, pd.DataFrame]:
+    """Return every table of a report by name; paths are relative to the experiment's results."""
+    tables = {
+        "runs": _shareable(found.runs),
+        "leaderboard": found.board,
+        "differences": pd.concat([found.gains, found.other_gains]),
+        "main_effects": pd.concat([found.effects, found.other_effects]),
+        "interactions": found.interactions,
+        "classes": found.classes,
+        "gap": found.gap,
+        "balanced": found.balanced,
+        "costs": found.costs,
+        "datasets": found.datasets,
+        "ranks": found.ranks,
+        "confirmed": found.confirmed,
+        "confirmed_runs": _shareable(found.confirmed_runs),
+        "missing": found.missing(),
+        "recipes": found.recipes,
+        "environments": found.environments,
+    }
+    return {name: table for name, table in tables.items() if len(table)}
+
+
+def _shareable(runs: pd.DataFrame) -> pd.DataFrame:
+    if runs.empty:
+        return runs
+    folders = [Path(path).name for path in runs["path"]]
+    return runs.assign(path=folders, notes=["; ".join(notes) for notes in runs["notes"]])
+
+
+def data(found: Findings, document: Document) -> dict[str, Any]:
+    """Return the report as plain JSON values; what is not a number is null."""
+    left_out = ("runs", "confirmed_runs", "classes", "missing")
+    return {
+        "schema": SCHEMA,
+        "experiment": found.experiment.name,
+        "metric": found.metric,
+        "margin": found.margin,
+        "design": found.experiment.design,
+        "chosen_on": found.by,
+        "chosen": [
+            {"dataset": panel[0], "reference": panel[1], "model": panel[2], "recipe": recipe}
+            for panel, recipe in found.chosen.items()
+        ],
+        "answer": [list(sentences) for sentences in document.answer],
+        "warnings": list(document.warnings),
+        "runs": {str(k): int(v) for k, v in found.runs["status"].value_counts().items()},
+        "planned": len(found.specs),
+        "tables": {
+            name: json.loads(table.to_json(orient="records"))
+            for name, table in tidy(found).items()
+            if name not in left_out
+        },
+    }
+
+
+def html(document: Document) -> str:
+    """Return the page as one HTML file that needs nothing else."""
+    tools = {"grouped": _grouped, "shade": _shade, "breakable": _breakable}
+    return _rendered("page.html.j2", document=document, **tools)
+
+
+def brief(document: Document) -> str:
+    """Return one A4 page: the answer, the best recipes and the main effects of two datasets."""
+    most = _BRIEF_ROWS if len(document.answer) == 1 else _BRIEF_ROWS // 2
+    panels = []
+    for part in document.chapter(RECIPES)[:2]:
+        figures = [block for block in part.side if isinstance(block, Figure)]
+        for block in part.blocks:
+            if isinstance(block, Table):
+                panels.append((part.title or RECIPES, _cut(block, most), [*figures, None][0]))
+    more = (
+        []
+        if len(panels) > 1
+        else [
+            figure
+            for title in ("Interactions", "Classes")
+            for part in document.chapter(title)[:1]
+            for figure in [block for block in part.blocks if isinstance(block, Figure)][:1]
+        ]
+    )
+    note = "Thick: 95 % interval on this test set; thin: on new images."
+    values = {"document": document, "panels": panels, "more": more, "note": note}
+    return _rendered("brief.html.j2", breakable=_breakable, **values)
+
+
+def preview_page(title: str, parts: Mapping[str, Sequence[Picture]]) -> str:
+    """Return one HTML page of what recipes feed the model.
+
+    Args:
+        title: Name of the experiment.
+        parts: Pictures by dataset.
+    """
+    return _rendered("preview.html.j2", title=title, parts=list(parts.items()))
+
+
+def _cut(table: Table, most: int) -> Table:
+    columns = [table.columns[i] for i in _BRIEF_COLUMNS]
+    rows: Sequence[Sequence[Cell]] = [[row[i] for i in _BRIEF_COLUMNS] for row in table.rows[:most]]
+    return Table(columns, rows)
+
+
+def _rendered(template: str, **values: Any) -> str:
+    import jinja2
+
+    source = resources.files(__package__).joinpath(template).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source).render(**values)
+
+
+def _grouped(blocks: Iterable[Block]) -> Iterator[tuple[str, list[Block]]]:
+    """Yield runs of blocks of one kind: pictures that follow each other stand in one grid."""
+    for kind, group in itertools.groupby(blocks, key=lambda block: type(block).__name__):
+        yield kind, list(group)
+
+
+def _breakable(text: str) -> Any:
+    """Return text whose lines may end after a plus sign, as recipes have them."""
+    import markupsafe
+
+    return markupsafe.Markup(re.sub(r"(\+)", r"\1<wbr>", str(markupsafe.escape(text))))
+
+
+def _shade(share: float) -> str:
+    """Return a colour between white and blue (better) or orange (worse)."""
+    full = (138, 190, 226) if share > 0 else (245, 178, 132)
+    mixed = (round(255 + (c - 255) * min(abs(share), 1.0)) for c in full)
+    return "#" + "".join(f"{c:02x}" for c in mixed)

@@ -1,0 +1,131 @@
+"""What `harness preview` does: a picture per recipe of what it really feeds the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import compose
+from harness.analysis.chart import Picture
+from harness.analysis.report.write import preview_page
+from harness.datasets.base import Dataset
+from harness.errors import StoreError, TrackingError
+from harness.execution.store import Store, write_atomically
+from harness.experiment.schema import Experiment, load
+from harness.experiment.spec import RunSpec
+from harness.tracking import summary
+from harness.tracking.keys import safe_name
+
+FOLDER = "preview"
+"""Of an experiment's results, or of the results folder for a dataset alone."""
+
+MOST = 64
+"""Recipes of a dataset that are drawn unless patterns choose."""
+
+ALONE = ("augment", "weighted_sampler", "smote", "mixup", "cutmix")
+"""What is drawn of a dataset alone: each with its defaults."""
+
+
+FOR_TABLES = ("weighted_sampler", "smote", "mixup")
+"""The same of a table."""
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """What was drawn.
+
+    Attributes:
+        page: ``index.html``.
+        pictures: One file per dataset and recipe.
+        left_out: How many recipes were not drawn.
+    """
+
+    page: Path
+    pictures: tuple[Path, ...]
+    left_out: int
+
+
+def of_dataset(dataset: Dataset) -> Experiment:
+    """Return an experiment that has each well-known strategy alone on a dataset.
+
+    Raises:
+        ConfigError: None of them suits it.
+    """
+    suited = [
+        name for name in ALONE if dataset.kind == "image" or name not in ("augment", "cutmix")
+    ]
+    return load(
+        {
+            "name": FOLDER,
+            "datasets": [dataset.config()],
+            "recipes": {name: [name] for name in suited},
+            "models": ["tiny_cnn" if dataset.kind == "image" else "mlp"],
+            "seeds": 1,
+            "training": {"batch_size": 32},
+        }
+    )
+
+
+def preview(
+    experiment: Experiment,
+    folder: Path,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> Previewed:
+    """Draw what each recipe feeds the model, at the first seed, and write the pictures.
+
+    Args:
+        experiment: Whose recipes.
+        folder: Where to.
+        only: Patterns as of `harness.compose.select`.
+        say: Is told what is being drawn.
+
+    Raises:
+        HarnessError: Dataset and recipe do not fit together, or the folder cannot be written.
+    """
+    from harness.analysis.plots.feed import feed
+    from harness.training.preview import preview as of_run
+
+    specs = _one_each(experiment, only)
+    parts: dict[str, list[Picture]] = {}
+    files: list[Path] = []
+    drawn = [spec for place, spec in specs if place < MOST or only]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for spec in drawn:
+            say(f"{spec.dataset_label}: {spec.recipe}")
+            picture = feed(of_run(spec), spec.recipe)
+            parts.setdefault(spec.dataset_label, []).append(picture)
+            name = safe_name(f"{len(files):02} {spec.dataset_label} {spec.recipe}")
+            files.append(folder / f"{name}.svg")
+            picture.save(files[-1])
+        page = folder / "index.html"
+        write_atomically(page, preview_page(experiment.name, parts))
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+    return Previewed(page, tuple(files), len(specs) - len(drawn))
+
+
+def _one_each(experiment: Experiment, only: Sequence[str]) -> list[tuple[int, RunSpec]]:
+    """Return a run of each dataset and recipe, with its place within the dataset."""
+    store = Store(Path("."), experiment.name)
+    first: dict[tuple[str, str], RunSpec] = {}
+    for spec in compose.select(compose.planned(experiment, store).runs, only):
+        if not spec.reference:
+            first.setdefault((spec.dataset_label, spec.recipe), spec)
+    places: dict[str, int] = {}
+    found = []
+    for (dataset, _), spec in first.items():
+        places[dataset] = places.get(dataset, -1) + 1
+        found.append((places[dataset], spec))
+    return found
+
+
+def attach(
+    experiment: Experiment, results: Path, made: Previewed, warn: Callable[[str], None]
+) -> None:
+    """Attach the pictures to the summary run of an experiment; a failure is only told."""
+    try:
+        target = summary.Target.of(experiment, results)
+        summary.attach(target, {FOLDER: [made.page, *made.pictures]})
+    except (TrackingError, StoreError) as error:
+        warn(f"the pictures are written, and not attached to MLflow: {error}")

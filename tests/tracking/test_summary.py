@@ -1,0 +1,167 @@
+import base64
+import json
+import multiprocessing
+import zlib
+from pathlib import Path
+
+import pytest
+
+from harness.errors import TrackingError
+from harness.tracking import summary
+from harness.tracking.mirror import open_tracking, sync
+from harness.tracking.views import COMPARED, PARALLEL, views
+
+
+@pytest.fixture
+def reader(read, results):
+    return read(results)
+
+
+@pytest.fixture
+def files(tmp_path):
+    def make(text):
+        path = tmp_path / "index.html"
+        path.write_text(text)
+        table = tmp_path / "effects.csv"
+        table.write_text(text)
+        return {"": [path], "tables": [table]}
+
+    return make
+
+
+def parts(reader):
+    return [run for run in reader.runs() if run.data.tags.get("harness.part") == "report"]
+
+
+def test_one_run_holds_the_report_and_is_replaced(results, experiment, files, reader):
+    for text in ("first", "second"):
+        summary.attach(summary.Target.of(experiment, results), files(text), f"**{text}**")
+    (run,) = parts(reader)
+    assert run.info.run_name == "report"
+    assert run.info.status == "FINISHED"
+    assert "mlflow.parentRunId" not in run.data.tags
+    assert run.data.tags["mlflow.note.content"] == "**second**"
+    assert {"index.html", "tables"} == reader.artifacts(run)
+    stored = reader.client.download_artifacts(run.info.run_id, "index.html")
+    assert Path(stored).read_text() == "second"
+    found = reader.client.get_experiment_by_name(experiment.name)
+    assert found.tags["mlflow.note.content"] == "**second**"
+
+
+def test_pictures_keep_the_note(results, experiment, files, reader):
+    summary.attach(summary.Target.of(experiment, results), files("a"), "the note")
+    summary.attach(summary.Target.of(experiment, results), {"preview": files("b")[""]})
+    (run,) = parts(reader)
+    assert run.data.tags["mlflow.note.content"] == "the note"
+    assert "preview" in reader.artifacts(run)
+
+
+def test_runs_are_mirrored_beside_it_and_leave_it_alone(
+    results, experiment, files, reader, committer, specs
+):
+    summary.attach(summary.Target.of(experiment, results), files("a"), "note")
+    committer.commit(specs[0])
+    assert sync(results, experiment).mirrored == 1
+    assert sync(results, experiment).closed == 0
+    assert len(parts(reader)) == 1
+    assert len(reader.runs()) == 2
+
+
+def test_a_deleted_summary_is_made_anew(results, experiment, files, reader):
+    summary.attach(summary.Target.of(experiment, results), files("a"), "note")
+    reader.client.delete_run(parts(reader)[0].info.run_id)
+    summary.attach(summary.Target.of(experiment, results), files("b"), "note")
+    assert len(parts(reader)) == 1
+
+
+def test_a_new_database_is_made_under_the_lock(committer, experiment, files, monkeypatch):
+    held = []
+    monkeypatch.setattr(summary, "_attach", lambda *a: held.append(a))
+    monkeypatch.setattr(summary, "Connection", FakeConnection)
+    locked = []
+    original = summary.Store.locked
+
+    def locking(store):
+        locked.append(store.path)
+        return original(store)
+
+    monkeypatch.setattr(summary.Store, "locked", locking)
+    target = summary.Target.of(experiment, committer.store.results)
+    summary.attach(target, files("a"))
+    assert (len(held), len(locked)) == (1, 1)
+    (committer.store.results / "mlflow.db").touch()
+    summary.attach(target, files("a"))
+    assert (len(held), len(locked)) == (2, 1)
+
+
+class FakeConnection:
+    def __init__(self, *arguments):
+        pass
+
+    def describe(self, tags):
+        pass
+
+
+def test_a_process_ahead_attaches_what_it_is_given(results, experiment, files, reader):
+    target = summary.Target.of(experiment, results)
+    with summary.ahead(target) as attach:
+        attach(files("a"), "note")
+    (run,) = parts(reader)
+    assert reader.artifacts(run) == {"index.html", "tables"}
+
+
+def test_a_process_ahead_says_what_went_wrong(tmp_path, experiment, files):
+    (tmp_path / "mlflow.db").write_text("no database")
+    with (
+        summary.ahead(summary.Target.of(experiment, tmp_path)) as attach,
+        pytest.raises(TrackingError, match="cannot be opened"),
+    ):
+        attach(files("a"), "note")
+
+
+def test_a_process_ahead_ends_when_there_is_nothing_to_attach(results, experiment, monkeypatch):
+    monkeypatch.setattr(summary, "_END_SECONDS", 60.0)
+    with summary.ahead(summary.Target.of(experiment, results)):
+        pass
+    assert not multiprocessing.active_children()
+
+
+def state(value):
+    stored = json.loads(value)
+    packed = stored["state"].removeprefix("deflate;")
+    return stored["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
+def test_views_group_by_recipe_and_draw_factors_in_parallel():
+    found = dict(state(value) for value in views("macro_f1", ["mixup", "a:b"]).values())
+    compared, parallel = found[COMPARED], found[PARALLEL]
+    assert compared["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "harness.recipe"}]
+    assert compared["orderByKey"] == "metrics.`test/macro_f1`"
+    assert compared["runsHiddenMode"] == "SHOWALL"
+    assert [chart["type"] for chart in compared["compareRunCharts"]] == ["BAR"] * 3 + ["SCATTER"]
+    assert "params.`mixup`" in compared["selectedColumns"]
+    (lines, _) = parallel["compareRunCharts"]
+    assert lines["selectedParams"] == ["mixup", "a_b"]
+    assert lines["selectedMetrics"] == ["test/macro_f1"]
+    assert parallel["groupBy"] is None
+
+
+def test_an_experiment_has_its_views_once_it_is_tracked(results, experiment, reader):
+    for _ in range(2):
+        with open_tracking(results, experiment):
+            pass
+    tags = reader.client.get_experiment_by_name(experiment.name).tags
+    expected = views(experiment.metric, list(experiment.factors))
+    assert expected.items() <= tags.items()
+    assert len([name for name in tags if name.startswith("mlflow.sharedViewState")]) == 2
+
+
+def test_what_a_user_changed_of_the_experiment_is_left_alone(results, experiment, reader):
+    with open_tracking(results, experiment):
+        pass
+    found = reader.client.get_experiment_by_name(experiment.name)
+    reader.client.set_experiment_tag(found.experiment_id, "mlflow.sharedViewState.mine", "x")
+    with open_tracking(results, experiment):
+        pass
+    tags = reader.client.get_experiment_by_name(experiment.name).tags
+    assert tags["mlflow.sharedViewState.mine"] == "x"

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from harness.datasets import remarks
 from harness.datasets.longtail import Profile, balanced_subset, longtail_subset
 from harness.datasets.records import SPLITS, TEST, TRAIN, VAL, Index, Rows
 from harness.datasets.splits import stratified_folds, stratified_split
@@ -59,10 +60,11 @@ class Partition(BaseModel):
         if self.balanced:
             train = self._levelled(index, pool, train, val)
         _require_training_rows(index, train)
-        notes += _untested(index, test)
+        _require_test_rows(test)
         if index.group is not None:
             _require_whole_groups(index.group, (train, val, test))
-        notes += _same_image_twice(index, (train, val, test))
+        notes += remarks.untested(index, test, None if fold is None else folds)
+        notes += remarks.same_image_twice(index, (train, val, test))
         return Rows(train, val, test, tuple(notes))
 
     def _official(
@@ -90,6 +92,7 @@ class Partition(BaseModel):
                 self.test_fraction,
                 stream(0, "test"),
                 None if index.group is None else index.group[pool],
+                left=2,
             )
             pool, test = pool[~held], pool[held]
         if not len(val):
@@ -137,12 +140,8 @@ class Partition(BaseModel):
         labels = index.labels[train]
         groups = None if index.group is None else index.group[train]
         held = stratified_split(labels, fraction, stream(seed, "val"), groups, self.val_minimum)
-        absent = sorted(set(np.unique(labels)) - set(np.unique(labels[held])))
-        notes = []
-        if absent:
-            names = listing(f"'{index.class_names[k]}'" for k in absent)
-            notes.append(f"too small to spare a val sample: {names}")
-        return train[~held], train[held], notes
+        rest, val = train[~held], train[held]
+        return rest, val, remarks.unvalidated(index, rest, val, self.val_minimum)
 
 
 def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:
@@ -152,16 +151,11 @@ def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:
         raise DataError(f"classes without a training sample: {empty}")
 
 
-def _untested(index: Index, test: NDArray[np.int64]) -> list[str]:
+def _require_test_rows(test: NDArray[np.int64]) -> None:
     if not len(test):
         raise DataError(
             "no sample can be held out as test: every class or group needs a second one"
         )
-    counts = np.bincount(index.labels[test], minlength=len(index.class_names))
-    if counts.all():
-        return []
-    names = listing(f"'{index.class_names[k]}'" for k in np.flatnonzero(counts == 0))
-    return [f"classes without a test sample: {names}"]
 
 
 def _require_whole_groups(group: NDArray[np.int64], parts: tuple[NDArray[np.int64], ...]) -> None:
@@ -173,23 +167,3 @@ def _require_whole_groups(group: NDArray[np.int64], parts: tuple[NDArray[np.int6
                 f"{SPLITS[a]} and {SPLITS[b]}; "
                 "mend the split or fold column, or leave it out to have whole groups held out"
             )
-
-
-def _same_image_twice(index: Index, parts: tuple[NDArray[np.int64], ...]) -> list[str]:
-    if not len(index.digests):
-        return []
-    notes = []
-    found = [{index.digests[row]: int(row) for row in part} for part in parts]
-    for a, b in ((0, 1), (0, 2), (1, 2)):
-        both = [digest for digest in found[b] if digest in found[a]]
-        if both:
-            pairs = (
-                f"{index.id_of(found[a][digest])} = {index.id_of(found[b][digest])}"
-                for digest in both
-            )
-            notes.append(
-                f"{counted(len(both), 'image is', 'images are')} both in {SPLITS[a]} and in "
-                f"{SPLITS[b]}: {listing(pairs, 3)}; delete the copies, or keep them together with "
-                "a group (group_column; group for class folders)"
-            )
-    return notes

@@ -185,6 +185,73 @@ def test_nothing_to_hold_out_is_an_error():
         source().info()
 
 
+def patients(*sizes: tuple[int, ...]) -> type:
+    """Return a dataset with groups of these sizes in each class."""
+    own = [(label, size) for label, groups in enumerate(sizes) for size in groups]
+    labels = np.repeat([label for label, _ in own], [size for _, size in own])
+    return given(labels, group=np.repeat(np.arange(len(own)), [size for _, size in own]))
+
+
+def test_classes_of_few_large_groups_have_val_and_test():
+    counts = patients((5,) * 20, (10,) * 3, (4,) * 3)().info().counts
+    assert counts[:, 1:].tolist() == [[10, 4]] * 3
+
+
+def test_a_class_that_cannot_spare_a_group_is_named_with_the_reason():
+    source = patients((5,) * 20, (10,), (4, 4), (3,))
+    for seed in range(3):
+        assert source().info(seed).warnings == (
+            "no val sample of 'c1', 'c2', 'c3': 1 group left, which train keeps",
+            "no test sample of 'c1', 'c3': 1 group only, which train keeps",
+        )
+
+
+def test_a_class_whose_groups_another_class_needs_is_named_with_the_reason():
+    # class 0 is in the only groups of classes 1 and 2
+    source = given([0, 1, 0, 2, 3, 3], group=np.array([0, 0, 1, 1, 2, 3]))
+    said = "no test sample of 'c0': its 2 groups hold other classes too, which need them in train"
+    assert said in source().info().warnings
+
+
+def test_fewer_val_samples_than_the_minimum_are_named():
+    (note,) = patients((5,) * 20, (2,) * 4)(val_minimum=5).info().warnings
+    assert note == (
+        "fewer than 5 val samples (val_minimum) of 'c1': train keeps at least one group of each "
+        "class"
+    )
+    source = given(np.repeat([0, 1], [50, 2]), split=np.zeros(52, np.int8))
+    (note,) = source(val_minimum=0, test_fraction=0.5).info().warnings
+    assert note == "no val sample of 'c1': val_minimum is 0, and their share is too small"
+
+
+def test_a_class_of_fewer_groups_than_folds_is_named_where_it_is_not_tested():
+    source = patients((2,) * 10, (2, 2))
+    notes = [source().info(0, fold, 3).warnings for fold in range(3)]
+    said = "no test sample of 'c1': 2 groups for 3 folds"
+    assert sum(said in found for found in notes) == 1
+    fold = np.array([0, 1, 2] * 4 + [0, 1])
+    source = given([0] * 12 + [1] * 2, fold=fold)
+    assert "no test sample of 'c1': this fold of the set's own has none" in (
+        source().info(0, 2, 3).warnings
+    )
+
+
+def test_a_class_absent_from_the_sets_own_test_is_named():
+    split = np.array([TRAIN] * 10 + [TEST] * 2, np.int8)
+    (note,) = given([0, 1] * 5 + [0, 0], split=split)().info().warnings
+    assert note == "no test sample of 'c1': the set's own test has none"
+
+
+@pytest.mark.parametrize("group", [None, np.arange(12)])
+def test_how_groups_are_cut_is_part_of_the_content_where_there_are_groups(group, monkeypatch):
+    source = given([0, 1] * 6, group=group)
+    content = source().indexed().content
+    assert (content == source().index().content) == (group is None)
+    forget()
+    monkeypatch.setattr("harness.datasets.base.GROUPS", 99)
+    assert (content == source().indexed().content) == (group is None)
+
+
 # checks
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from harness.datasets import remarks
-from harness.datasets.longtail import Profile, balanced_subset, longtail_subset
+from harness.datasets.longtail import Profile, balanced_subset, longtail_subset, uneven
 from harness.datasets.records import SPLITS, TEST, TRAIN, VAL, Index, Rows
 from harness.datasets.splits import stratified_folds, stratified_split
 from harness.errors import DataError, counted, listing
@@ -25,7 +25,8 @@ class Partition(BaseModel):
     """
 
     imbalance_factor: Annotated[float | None, Field(ge=1.0)] = None
-    """Largest class count / smallest class count of the long-tailed subset to draw."""
+    """Largest class count / smallest class count of the long-tailed subset to draw from a balanced
+    set: one in which no class has more than 3 times the training samples of another."""
     profile: Profile = "exp"
     """Shape of the tail: ``exp`` or ``step``."""
     balanced: bool = False
@@ -53,10 +54,10 @@ class Partition(BaseModel):
                 group straddles a split.
         """
         pool, val, test = self._official(index, seed, fold, folds)
-        train = self._subset(index, pool)
-        notes: list[str] = []
+        train, notes = self._subset(index, pool)
         if val is None:
-            train, val, notes = self._carve(index, train, seed)
+            train, val, said = self._carve(index, train, seed)
+            notes += said
         if self.balanced:
             train = self._levelled(index, pool, train, val)
         _require_training_rows(index, train)
@@ -103,17 +104,17 @@ class Partition(BaseModel):
             )
         return pool, val, test
 
-    def _subset(self, index: Index, pool: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _subset(self, index: Index, pool: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
         if self.imbalance_factor is None:
             if self.balanced:
                 raise DataError(
                     "the dataset has no imbalance_factor, and only a long-tailed subset of a "
                     "balanced set has a balanced reference of the same size"
                 )
-            return pool
-        labels = index.labels[pool]
-        rows = longtail_subset(labels, index.class_names, self.imbalance_factor, self.profile)
-        return pool[rows]
+            return pool, []
+        labels, names = index.labels[pool], index.class_names
+        rows = longtail_subset(labels, names, self.imbalance_factor, self.profile)
+        return pool[rows], uneven(labels, names, rows)
 
     def _levelled(
         self,

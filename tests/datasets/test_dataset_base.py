@@ -90,6 +90,17 @@ def test_t02_a_class_too_small_for_val_keeps_its_row_and_is_named():
     assert any("test" in note and "'c1'" in note for note in rows.notes)
 
 
+def test_a_longtail_of_a_set_that_is_not_quite_balanced_says_what_it_leaves_out():
+    counts = [50, 60, 70]
+    source = given(np.repeat([0, 1, 2], counts), split=np.zeros(180, np.int8))
+    data = source(imbalance_factor=5, test_fraction=0.1, val_fraction=0.0)
+    assert data.info().counts[0].tolist() == [45, 20, 9]
+    (note,) = data.info().warnings
+    assert "starts from the smallest, 'c0' with 45, and leaves out 88 of 162" in note
+    with pytest.raises(DataError, match="leave out imbalance_factor"):
+        given(np.repeat([0, 1, 2], [20, 60, 80]))(imbalance_factor=5).info()
+
+
 def test_val_minimum_is_respected_where_it_leaves_a_training_sample():
     labels = np.repeat([0, 1, 2], [100, 10, 4])
     split = np.zeros(114 + 3, np.int8)

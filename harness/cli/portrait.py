@@ -168,6 +168,7 @@ class Portrait:
             ],
             "files": None if self.sizes is None else self.sizes.text(),
             "content": info.content,
+            "row_digests": dict(info.digests),
             "warnings": self.warnings(),
         }
 
@@ -196,7 +197,9 @@ def show(found: Portrait, out: Console) -> None:
     dtype = found.dtype()
     files = f"; files: {found.sizes.text()}" if found.sizes is not None else ""
     _line(out, f"{what}{f', {dtype}' if dtype else ''}{files}")
-    _line(out, f"content {info.content[:12]}")
+    subset = info.digests.get("subset")
+    drawn = f"; long-tailed subset {subset[:12]} (SHA-256 of its rows)" if subset else ""
+    _line(out, f"content {info.content[:12]}{drawn}")
     out.print(_table(found, "#" if out.options.ascii_only else "█"))
     hidden = found.classes - _MOST_CLASSES
     if hidden > 0:

@@ -152,7 +152,13 @@ class Dataset(Partition):
             ]
         )
         return Info(
-            self.kind, index.shape, names, counts, index.content, index.warnings + rows.notes
+            kind=self.kind,
+            shape=index.shape,
+            class_names=names,
+            counts=counts,
+            content=index.content,
+            warnings=index.warnings + rows.notes,
+            digests=rows.digests(),
         )
 
     def load(self, seed: int, fold: int | None = None, folds: int | None = None) -> Data:

@@ -54,9 +54,10 @@ class Partition(BaseModel):
                 group straddles a split.
         """
         pool, val, test = self._official(index, seed, fold, folds)
-        train, notes = self._subset(index, pool)
+        subset, notes = self._subset(index, pool)
+        train = subset
         if val is None:
-            train, val, said = self._carve(index, train, seed)
+            train, val, said = self._carve(index, subset, seed)
             notes += said
         if self.balanced:
             train = self._levelled(index, pool, train, val)
@@ -66,7 +67,8 @@ class Partition(BaseModel):
             _require_whole_groups(index.group, (train, val, test))
         notes += remarks.untested(index, test, None if fold is None else folds)
         notes += remarks.same_image_twice(index, (train, val, test))
-        return Rows(train, val, test, tuple(notes))
+        drawn = None if self.imbalance_factor is None else subset
+        return Rows(train, val, test, tuple(notes), drawn)
 
     def _official(
         self, index: Index, seed: int, fold: int | None, folds: int | None

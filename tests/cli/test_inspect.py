@@ -53,6 +53,11 @@ def test_json_tells_the_same_in_plain_values(inspect):
     assert sum(entry["share"] for entry in found["classes"]) == pytest.approx(1)
     assert {entry["group"] for entry in found["classes"]} == {"medium", "few"}
     assert len(found["content"]) == 64
+    assert set(found["row_digests"]) == {"train", "val", "test", "subset"}
+    code, out, _ = inspect("digits", "--set", "imbalance_factor=20")
+    digest = found["row_digests"]["subset"]
+    assert f"; long-tailed subset {digest[:12]} (SHA-256 of its rows)" in out
+    assert "subset" not in inspect("digits")[1]
 
 
 def test_every_dataset_of_an_experiment_is_shown(inspect, tmp_path):

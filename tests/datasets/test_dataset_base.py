@@ -90,6 +90,21 @@ def test_t02_a_class_too_small_for_val_keeps_its_row_and_is_named():
     assert any("test" in note and "'c1'" in note for note in rows.notes)
 
 
+def test_t03_the_digest_of_the_subset_is_that_of_the_published_index_list():
+    labels = np.arange(50_000) % 10  # as many as in CIFAR-10, and its test set behind
+    split = np.repeat([TRAIN, TEST], [50_000, 10]).astype(np.int8)
+    source = given([*labels, *range(10)], split=split)
+    for seed, fraction in ((0, 0.0), (0, 0.2), (5, 0.2)):
+        digests = source(imbalance_factor=100, val_fraction=fraction).info(seed).digests
+        # the digest of the index list of the published code: see test_longtail
+        assert digests["subset"][:16] == "563055e23a86ca16"
+        assert (digests["train"] == digests["subset"]) == (fraction == 0)
+    assert "subset" not in source().info().digests
+    flat = source(imbalance_factor=100, balanced=True).info().digests
+    tail = source(imbalance_factor=100).info().digests
+    assert {name for name in tail if flat[name] != tail[name]} == {"train"}
+
+
 def test_a_longtail_of_a_set_that_is_not_quite_balanced_says_what_it_leaves_out():
     counts = [50, 60, 70]
     source = given(np.repeat([0, 1, 2], counts), split=np.zeros(180, np.int8))

@@ -164,7 +164,7 @@ def _file(path: Path, label: str | None) -> Found:
     try:
         cells, _ = read_cells(path.expanduser(), "auto", (), "auto")
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise error.within(str(path)) from None
     columns = {str(name): texts(cells[name]) for name in cells.columns}
     bare = list(columns) == [f"column_{k}" for k in range(len(columns))]
     names = find_names(path, columns)

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.cli.portrait import Portrait, portrait, show
 from harness.cli.shared import err, find, out, print_json, shipped
 from harness.datasets.base import Dataset
-from harness.errors import ConfigError, did_you_mean, listing
+from harness.errors import BadFilesError, ConfigError, did_you_mean, listing
 from harness.experiment.schema import load
 from harness.experiment.tree import Tree
 from harness.experiment.validate import Problems
@@ -15,8 +15,17 @@ from harness.registry import datasets, load_plugins
 
 
 def run(dataset: str, sets: Sequence[str], plugins: Sequence[str], as_json: bool) -> None:
-    """Print the portrait of a dataset, or of every dataset of an experiment."""
-    found = _portraits(dataset, sets, plugins)
+    """Print the portrait of a dataset, or of every dataset of an experiment.
+
+    Raises:
+        HarnessError: A dataset is missing or not what it should be.
+    """
+    try:
+        found = _portraits(dataset, sets, plugins)
+    except BadFilesError as error:
+        if as_json:
+            print_json({"error": str(error), "bad_files": dict(error.reasons)})
+        raise
     if as_json:
         print_json({"datasets": [item.data() for item in found]})
         return

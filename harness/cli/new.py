@@ -47,7 +47,7 @@ def _verified(file: Path, data: Path, text: str) -> Plan:
     try:
         return expand(resolve(Tree(str(file), text)))
     except HarnessError as error:
-        raise type(error)(f"no experiment can be made of {data} as it is: {error}") from None
+        raise error.within(f"no experiment can be made of {data} as it is") from None
 
 
 def _say(file: Path, found: Found, seen: Portrait, plan: Plan) -> None:

@@ -170,6 +170,7 @@ class Portrait:
             "content": info.content,
             "row_digests": dict(info.digests),
             "warnings": self.warnings(),
+            "bad_files": dict(self.index.bad_files),
         }
 
 

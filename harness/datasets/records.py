@@ -30,6 +30,7 @@ class Index:
         fold: ``int64[N]`` or None: folds that the source itself names.
         digests: N content digests of single samples, to find the same image in two splits.
         warnings: What the user should know of this source.
+        bad_files: What is wrong with files that are left out or not what their name says, by path.
     """
 
     labels: NDArray[np.int64]
@@ -43,6 +44,7 @@ class Index:
     fold: NDArray[np.int64] | None = None
     digests: Sequence[str] = ()
     warnings: tuple[str, ...] = ()
+    bad_files: Mapping[str, str] = field(default_factory=dict)
 
     def id_of(self, row: int) -> str:
         """Return the name of a sample."""

@@ -116,6 +116,32 @@ def test_t15_the_same_image_twice_is_named_also_under_two_labels(inspect, tmp_pa
     assert "1 image is there under different labels: cat/001.png = dog/torn.png" in out
 
 
+def test_t21_json_lists_every_bad_or_missing_file_also_where_it_ends_with_two(inspect, tmp_path):
+    root = images(tmp_path / "set", {"cat": 12, "dog": 12})
+    bad = [root / "cat" / f"bad{k:02}.png" for k in range(23)]
+    for path in bad:
+        path.write_bytes(b"no image")
+    expected = {str(path): "is not an image, or is damaged" for path in bad}
+    code, out, _ = inspect(str(root), "--json")
+    assert code == 0
+    assert json.loads(out)["datasets"][0]["bad_files"] == expected
+    arguments = ("image_folder", "--set", f"path={root}")
+    code, out, err = inspect(*arguments, "--json")
+    assert code == 2
+    assert json.loads(out)["bad_files"] == expected
+    assert "23 bad image files of 47" in json.loads(out)["error"]
+    assert "23 bad image files of 47" in err
+    assert inspect(*arguments)[1] == "", "without --json nothing but the message"
+    rows = [f"{name}/{k:03}.png,{name}" for name in ("cat", "dog") for k in range(13)]
+    (root / "list.csv").write_text("\n".join(["path,label", *rows]))
+    code, out, _ = inspect(str(root / "list.csv"), "--json")
+    assert code == 2
+    assert json.loads(out)["bad_files"] == {
+        "cat/012.png": "is missing",
+        "dog/012.png": "is missing",
+    }
+
+
 def test_many_classes_are_cut_in_the_middle_but_not_in_json(inspect):
     arguments = ("shapes", "--set", "classes=50", "--set", "per_class=10", "--set", "size=8")
     _, out, _ = inspect(*arguments)

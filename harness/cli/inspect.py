@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli.portrait import Portrait, portrait, show
+from harness.cli.portrait import Portrait, portrait, portrait_alone, show
 from harness.cli.shared import err, find, out, print_json, shipped
 from harness.datasets.base import Dataset
 from harness.errors import BadFilesError, ConfigError, did_you_mean, listing
@@ -38,13 +38,12 @@ def run(dataset: str, sets: Sequence[str], plugins: Sequence[str], as_json: bool
 def _portraits(dataset: str, sets: Sequence[str], plugins: Sequence[str]) -> list[Portrait]:
     load_plugins(plugins)
     if dataset in datasets:
-        return [portrait(named(dataset, {}, sets))]
+        return [portrait_alone(named(dataset, {}, sets))]
     path = Path(os.path.expanduser(dataset))
     if dataset in shipped() or path.suffix.lower() in (".yaml", ".yml"):
         experiment = load(find(dataset), sets, plugins)
-        fold = 0 if experiment.folds else None
         return [
-            portrait(source, experiment.seeds[0], fold, experiment.folds)
+            portrait(source, experiment.seeds[0], experiment.folds)
             for source in experiment.datasets
         ]
     if not os.path.exists(path):
@@ -54,7 +53,7 @@ def _portraits(dataset: str, sets: Sequence[str], plugins: Sequence[str]) -> lis
             f"{did_you_mean(dataset, known)} (datasets: {listing(datasets, 40)}; "
             f"experiments: {listing(shipped())})"
         )
-    return [portrait(_at(path, sets))]
+    return [portrait_alone(_at(path, sets))]
 
 
 def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
@@ -77,7 +76,7 @@ def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
 def _at(path: Path, sets: Sequence[str]) -> Dataset:
     """Return the dataset that lies at a path, read as `harness new` would read it."""
     from harness.cli.detect import look
-    from harness.cli.draft import labelled, settled
+    from harness.cli.settle import labelled, settled
 
     label = next((edit[13:] for edit in sets if edit.startswith("label_column=")), None)
     found = settled(labelled(look(path, label), path))

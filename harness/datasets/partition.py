@@ -20,8 +20,9 @@ class Partition(BaseModel):
     """The fields that decide the three parts, and the one way to cut by them.
 
     The test set is the source's own, or `test_fraction` held out with split seed 0: the same for
-    every recipe and every seed. The long-tailed subset is drawn from the full training part with
-    split seed 0, val is carved from that subset with the run's seed.
+    every recipe and every seed; or each fold in turn, where the source has no split. The
+    long-tailed subset is drawn from the full training part with split seed 0, val is carved from
+    that subset with the run's seed.
     """
 
     imbalance_factor: Annotated[float | None, Field(ge=1.0)] = None
@@ -50,9 +51,10 @@ class Partition(BaseModel):
             folds: Number of folds.
 
         Raises:
-            DataError: A class is left without a training sample, nothing is left as test, or a
-                group straddles a split.
+            DataError: A class is left without a training sample, nothing is left as test, a
+                group straddles a split, or folds and what the source names contradict each other.
         """
+        _require_one_way(index, folds if fold is not None else None)
         pool, val, test = self._official(index, seed, fold, folds)
         subset, notes = self._subset(index, pool)
         train = subset
@@ -79,11 +81,6 @@ class Partition(BaseModel):
             if of_row is None:
                 rng = stream(seed, "folds")
                 of_row = stratified_folds(index.labels, folds, rng, index.group)
-            elif len(np.unique(of_row)) != folds:
-                raise DataError(
-                    f"the dataset names {len(np.unique(of_row))} folds itself; "
-                    f"{folds} are asked for"
-                )
             return np.flatnonzero(of_row != fold), None, np.flatnonzero(of_row == fold)
         split = index.split
         if split is None:
@@ -145,6 +142,34 @@ class Partition(BaseModel):
         held = stratified_split(labels, fraction, stream(seed, "val"), groups, self.val_minimum)
         rest, val = train[~held], train[held]
         return rest, val, remarks.unvalidated(index, rest, val, self.val_minimum)
+
+
+def _require_one_way(index: Index, folds: int | None) -> None:
+    """Check that what is test is told once: by the source's split, by its folds or by `folds`."""
+    parts = np.zeros(3, np.int64) if index.split is None else np.bincount(index.split, minlength=3)
+    own = " and ".join(
+        f"{SPLITS[k]} ({counted(parts[k], 'sample')})" for k in (TEST, VAL) if parts[k]
+    )
+    named = index.first_fold()[1]
+    in_table = " (drop_columns takes it)" if len(index.shape) == 1 else ""
+    if own and named:
+        raise DataError(
+            f"the dataset names its own {own}, and {named} folds besides; leave out split_column "
+            f"or fold_column{in_table}"
+        )
+    if own and folds:
+        raise DataError(
+            f"the dataset has its own {own}, which folds would mix with train; leave out `folds`, "
+            f"or the split: split_column{in_table}, or the folders train, val and test above class "
+            "folders"
+        )
+    if named and not folds:
+        raise DataError(
+            f"the dataset names {named} folds itself, through which a test set held out at random "
+            f"would cut; ask for `folds: {named}`, or leave out fold_column{in_table}"
+        )
+    if named and named != folds:
+        raise DataError(f"the dataset names {named} folds itself; {folds} are asked for")
 
 
 def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:

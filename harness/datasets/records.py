@@ -27,7 +27,7 @@ class Index:
         files: N image files for the default `Dataset.read`; empty where there are none.
         split: ``int8[N]`` of TRAIN, VAL and TEST, or None where the source has no split.
         group: ``int64[N]`` or None: samples of one group (a patient) never straddle a split.
-        fold: ``int64[N]`` or None: folds that the source itself names.
+        fold: ``int64[N]`` or None: folds that the source itself names, in place of a split.
         digests: N content digests of single samples, to find the same image in two splits.
         warnings: What the user should know of this source.
         bad_files: What is wrong with files that are left out or not what their name says, by path.
@@ -49,6 +49,10 @@ class Index:
     def id_of(self, row: int) -> str:
         """Return the name of a sample."""
         return self.ids[row] if len(self.ids) else str(row)
+
+    def first_fold(self) -> tuple[int, int] | tuple[None, None]:
+        """Return ``(0, number of folds)`` where the source names folds, else twice None."""
+        return (None, None) if self.fold is None else (0, len(np.unique(self.fold)))
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,25 @@ def test_every_dataset_of_an_experiment_is_shown(inspect, tmp_path):
 
 def test_with_folds_the_first_fold_is_shown(inspect, tmp_path):
     file = tmp_path / "folds.yaml"
-    file.write_text("name: f\ndatasets: [{name: shapes, classes: 2, per_class: 50}]\nfolds: 10\n")
+    file.write_text("name: f\ndatasets: [digits]\nfolds: 10\n")
+    assert "180 test; imbalance factor" in (out := inspect(str(file))[1])
+    assert "test is the first of 10 folds" in out
     _, out, _ = inspect(str(file), "--json")
-    assert json.loads(out)["datasets"][0]["samples"]["test"] == 10
+    (found,) = json.loads(out)["datasets"]
+    assert (found["samples"]["test"], found["folds"]) == (180, 10)
+    assert "folds" not in inspect("digits")[1]
+
+
+def test_folds_that_a_file_names_are_shown_without_an_experiment(inspect, tmp_path):
+    rows = [f"{k},{k % 3},{'ab'[k % 4 == 0]}" for k in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,fold,label", *rows]))
+    fields = (f"file={tmp_path / 't.csv'}", "fold_column=fold")
+    edits = [part for field in fields for part in ("--set", field)]
+    for arguments in ([str(tmp_path / "t.csv")], ["table", *edits]):
+        code, out, err = inspect(*arguments)
+        assert code == 0, err
+        assert "test is the first of 3 folds" in out
+        assert "20 test" in out
 
 
 def test_a_path_is_read_as_new_would_read_it(inspect, tmp_path):

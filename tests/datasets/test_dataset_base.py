@@ -177,6 +177,47 @@ def test_folds_that_the_source_names_are_used_and_their_number_checked():
         source().split(source().indexed(), 0, 4, 5)
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            [TEST],
+            r"its own test \(4 samples\), which folds would mix with train; leave out `folds`",
+        ),
+        ([VAL], r"its own val \(4 samples\), which folds would mix with train"),
+        ([TEST, VAL], r"its own test \(4 samples\) and val \(4 samples\), which folds would mix"),
+    ],
+)
+def test_folds_never_cut_through_the_sources_own_split(part, said):
+    split = np.full(24, TRAIN, np.int8)
+    for k, own in enumerate(part):
+        split[4 * k : 4 * k + 4] = own
+    source = given([0, 1] * 12, split=split)
+    assert source().info().counts.sum(axis=1)[part].tolist() == [4] * len(part)
+    for fold in range(3):
+        with pytest.raises(DataError, match=said):
+            source().split(source().indexed(), 0, fold, 3)
+
+
+def test_a_split_that_is_all_train_can_be_cut_in_folds():
+    source = given([0, 1] * 6, split=np.zeros(12, np.int8))
+    assert source().info(0, 0, 3).counts[2].sum() == 4
+
+
+def test_folds_that_the_source_names_are_never_cut_through_or_passed_over():
+    fold = np.arange(12) % 3
+    source = given([0, 1] * 6, fold=fold)
+    with pytest.raises(DataError, match=r"names 3 folds itself.*ask for `folds: 3`, or leave out"):
+        source().info()
+    split = np.array([TRAIN] * 10 + [TEST] * 2, np.int8)
+    source = given([0, 1] * 6, fold=fold, split=split)
+    for folds in (None, 3):
+        with pytest.raises(
+            DataError, match=r"own test \(2 samples\), and 3 folds besides; leave out"
+        ):
+            source().info(0, None if folds is None else 0, folds)
+
+
 @pytest.mark.parametrize("folds", [None, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_groups_never_straddle(folds, seed):
@@ -407,7 +448,7 @@ def test_t04_loading_leaves_the_global_generators_alone(data: Dataset):
     random.seed(123)
     before, plain = np.random.get_state(), random.getstate()
     first = data.load(0)
-    data.info(1, 0, 5)
+    Digits().info(1, 0, 5)
     after = np.random.get_state()
     np.testing.assert_array_equal(before[1], after[1])
     assert before[2:] == after[2:]

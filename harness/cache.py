@@ -165,5 +165,18 @@ def save_notes(key: str, version: str, notes: dict[str, list[Any]]) -> None:
         log.warning("cannot write %s: %s", _notes_path(key), error)
 
 
+def save_lines(key: str, lines: Iterable[str]) -> Path | None:
+    """Store lines of text for the user to read, and return where; None where that fails."""
+    path = folder() / "lists" / f"{key}.txt"
+    try:
+        with replacing(path) as file:
+            # a file name may hold bytes that are no text
+            file.writelines(f"{line}\n".encode(errors="surrogateescape") for line in lines)
+    except OSError as error:
+        log.warning("cannot write %s: %s", path, error)
+        return None
+    return path
+
+
 def _notes_path(key: str) -> Path:
     return folder() / "files" / f"{key}.json"

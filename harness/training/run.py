@@ -127,6 +127,7 @@ def _result(run: Prepared, outcome: Outcome) -> dict[str, Any]:
         "synthetic": int(run.facts.expanded_counts.sum() - run.facts.class_counts.sum()),
         "class_names": list(run.data.class_names),
         "train_counts": run.facts.class_counts.tolist(),
+        "row_digests": run.data.rows.digests(),
         "delivered": outcome.delivered.tolist(),
         "mixed_share": {name: count / steps for name, count in sorted(outcome.mixed.items())},
         "parameters": models.count_parameters(run.loop.model),

@@ -19,8 +19,12 @@ from harness.execution.runner import Executor, Listener, Summary, run
 from harness.execution.store import Store
 from harness.execution.weights import WeightKeeper
 from harness.experiment.expand import Plan, expand
+from harness.experiment.model_names import OWN
 from harness.experiment.schema import Experiment, load
+from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
+from harness.strategies.base import head_of
+from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
@@ -44,7 +48,8 @@ class Options:
 
     Attributes:
         results: The results folder.
-        only: Patterns; a run is kept if one matches its recipe, dataset, model, key or folder.
+        only: Patterns, or one alone; a run is kept if one matches its recipe, dataset, model, key
+            or folder.
         limit: Most runs to do now.
         jobs: Slots; by default one per core, or `runs_per_gpu`.
         runs_per_gpu: Runs that share a GPU.
@@ -69,6 +74,10 @@ class Options:
     fail_fast: bool = False
     yes: bool = False
     track: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.only, str):
+            object.__setattr__(self, "only", (self.only,))
 
 
 @dataclass(frozen=True)
@@ -203,6 +212,9 @@ def carry_out(
             f"{experiment.source}: {len(todo):,} runs to do, more than {GRID_LIMIT:,}; "
             "give --yes if that is meant, or --only and --limit to do a part"
         )
+    address = resolve(options.results, experiment.tracking.uri) if options.track else None
+    if todo:
+        check_models(plan, todo)
     for note in plan.notes:
         say(console, f"note: {note}")
     summary = Summary()
@@ -221,10 +233,32 @@ def carry_out(
             listeners = [] if mirror is None else [mirror]
             if todo:
                 summary = _run(experiment, todo, store, executor, options, listeners, console)
-    shown = options.track and experiment.tracking.uri is None
-    command = ui_command(store.results) if shown else None
+    command = ui_command(store.results) if address is not None and address.own else None
     found = tuple(finding for _, finding in found_of(plan, store))
     return Outcome(plan, store, selected, summary, command, found)
+
+
+def check_models(plan: Plan, runs: Sequence[RunSpec]) -> None:
+    """Build every network that may not fit its images, or whose weights may not fit it, once.
+
+    Our own without weights fit whatever they are given; they cost no import of torch here.
+
+    Raises:
+        ConfigError: A model cannot be built, which every one of its runs would find out by itself.
+    """
+    unsure = {
+        (spec.model, spec.dataset_label, head_of(spec.strategies)): spec
+        for spec in runs
+        if spec.model.name not in OWN or spec.model.weights is not None
+    }
+    for (model, dataset, head), spec in unsure.items():
+        from harness.training.models import build
+
+        info = plan.infos[dataset]
+        try:
+            build(model, info.shape, len(info.class_names), head, spec.seed)
+        except ConfigError as error:
+            raise ConfigError(f"{plan.experiment.source}: dataset '{dataset}': {error}") from None
 
 
 def _run(
@@ -280,7 +314,7 @@ def run_experiment(
     """Run an experiment from Python and return one row per finished run.
 
     Args:
-        experiment: An experiment file, or the same keys as a mapping.
+        experiment: An experiment file, the name of a shipped one, or the same keys as a mapping.
         results: The results folder.
         settings: Assignments such as ``"training.lr=0.05"``.
         plugins: Modules and files to import.
@@ -293,7 +327,8 @@ def run_experiment(
 
     forget()  # files may have changed since this process last looked
     chosen = Options(results=Path(results), **options)
-    outcome = execute(load(experiment, settings, plugins), chosen, Console(stderr=True))
+    asked = experiment if isinstance(experiment, Mapping) else find(experiment)
+    outcome = execute(load(asked, settings, plugins), chosen, Console(stderr=True))
     return runs_table(outcome.store, outcome.plan.runs)
 
 
@@ -307,7 +342,7 @@ def check_names(plan: Plan) -> None:
         try:
             check_class_names(info.class_names)
         except ConfigError as error:
-            raise ConfigError(f"dataset '{dataset}': {error}") from None
+            raise ConfigError(f"{plan.experiment.source}: dataset '{dataset}': {error}") from None
 
 
 @contextmanager

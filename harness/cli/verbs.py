@@ -4,6 +4,8 @@ A user's mistake prints as one message and ends with exit code 2; a bug keeps it
 codes: 0 all done, 1 some runs failed, 2 bad input, 130 interrupted.
 """
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 
 app = typer.Typer(
     name="harness",
@@ -422,14 +424,25 @@ def ui(
 
 def _cache(path: Path | None) -> None:
     """Tell this process and the slots where decoded images are kept."""
-    if path is not None:
-        import os
-
-        os.environ["HARNESS_CACHE_DIR"] = str(path.expanduser().absolute())
+    if path is None:
+        return
+    place = path.expanduser().absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        writable = os.access(place, os.W_OK | os.X_OK)
+        reason = "" if writable else "permission denied"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise ConfigError(f"--cache-dir {place}: cannot be written: {reason}")
+    os.environ["HARNESS_CACHE_DIR"] = str(place)
 
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name need not fit into the terminal's encoding
+            stream.reconfigure(errors="replace")
     try:
         app(arguments)
     except HarnessError as error:

@@ -36,7 +36,7 @@ class Display:
         self._console = console
         self._total = total
         self._metric = metric
-        self._lines = lines and not console.is_terminal
+        self._lines = lines and not console.is_interactive
         self._done = 0
         self._begun: dict[str, float] = {}
         self._tasks: dict[str, TaskID] = {}
@@ -49,7 +49,7 @@ class Display:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._overall = self._progress.add_task("runs", total=total, note="")
 

@@ -204,8 +204,14 @@ def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warni
     tracking = experiment.tracking
     store = Store(results, experiment.name)
     address = resolve(results, tracking.uri)
-    tags = views(experiment.metric, list(experiment.factors))
+    tags = _tags(experiment)
     return Mirror(address, store, experiment.called, tracking.per_class, warn, tags)
+
+
+def _tags(experiment: Experiment) -> dict[str, str]:
+    """Return what MLflow is told of the experiment itself."""
+    told = {"harness.description": experiment.description} if experiment.description else {}
+    return {**views(experiment.metric, list(experiment.factors)), **told}
 
 
 def sync(
@@ -228,7 +234,7 @@ def sync(
     address = resolve(results, experiment.tracking.uri)
     with store.locked():
         connection = Connection(address, experiment.name)
-        connection.describe(views(experiment.metric, list(experiment.factors)))
+        connection.describe(_tags(experiment))
         recorder = Recorder(connection, store, experiment.called, experiment.tracking.per_class)
         for study in studies():
             recorder.study(study)

@@ -171,7 +171,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
     Args:
         found: The run.
         limit: Most classes with keys of their own.
-        began: When it began, in ms since the epoch.
+        began: When it began, in ms since the epoch; with `after`, when that step was.
         after: Last step of which MLflow has the history.
     """
     metrics: Mapping[str, Mapping[str, float | None]] = found.result.get("metrics") or {}
@@ -184,7 +184,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
     steps = int(found.result.get("steps") or 0)
     last = int(found.history[-1]["step"]) if found.history else steps
     ended = max(found.ended, began)
-    span = (ended - began) / max(steps, last, 1)
+    span = (ended - began) / max(max(steps, last) - after, 1)
     made: list[Point] = []
     for row in found.history:
         step = int(row["step"])
@@ -192,7 +192,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
         if step == last:
             values = {key: value for key, value in values.items() if key not in summaries}
         if step > after:
-            made += live(values, step, began + round(span * step))
+            made += live(values, step, began + round(span * (step - after)))
     finals = {**summaries, **_classes(found, limit), **_costs(found)}
     return made + [
         Point(key, float(value), last if key.startswith("val/") else 0, ended)

@@ -202,6 +202,11 @@ class Reader:
         points = self.client.get_metric_history(run.info.run_id, key)
         return sorted((point.step, point.value) for point in points)
 
+    def times(self, run: Any, key: str) -> list[int]:
+        """Return when each step was, in the order of steps."""
+        points = self.client.get_metric_history(run.info.run_id, key)
+        return [point.timestamp for point in sorted(points, key=lambda point: point.step)]
+
     def artifacts(self, run: Any) -> set[str]:
         return {item.path for item in self.client.list_artifacts(run.info.run_id)}
 

@@ -31,8 +31,13 @@ imports: .venv/.installed
 
 check: lint types imports test
 
-bench: .venv/.installed
-	$(BIN)/python -m tests.benchmarks
+DEVICE ?= cpu
+bench: .venv/.bench
+	$(BIN)/python -m tests.benchmarks --device $(DEVICE) --out results/reference/speed-$(DEVICE)
+
+.venv/.bench: .venv/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	touch $@
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -81,7 +81,7 @@ def _searched(
 
 
 def _fit(columns: dict[str, list[str]], width: int) -> list[str]:
-    """Take columns out until the rest fits into a width, at last the metric's name; return which."""
+    """Take columns out until the rest fits, at last the metric's name; return which left."""
 
     def needed() -> int:
         return sum(_wide(cells, head) + 2 for head, cells in columns.items()) - 2

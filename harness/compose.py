@@ -1,6 +1,7 @@
 """Where the rooms are put together: what `harness run` does, also for a notebook."""
 
 import fnmatch
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from harness.experiment.spec import RunSpec
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import is_behind, open_tracking
 from harness.tracking.ui import ui_command
+from harness.training.rundir import CHECKPOINT_SECONDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +54,10 @@ class Options:
         retry_failed: Also do runs that failed before.
         force: Also do runs that are done.
         fail_fast: Stop after the first failure.
+        max_failures: Start no more after so many runs failed or diverged.
+        max_hours: Start no more after so many hours.
+        run_timeout: Seconds after which a run is taken to hang and ended (`local` alone).
+        checkpoint_every: Seconds of training between two checkpoints of a run.
         yes: Go on beyond `GRID_LIMIT` runs.
         track: Mirror to MLflow.
     """
@@ -66,6 +72,10 @@ class Options:
     retry_failed: bool = False
     force: bool = False
     fail_fast: bool = False
+    max_failures: int | None = None
+    max_hours: float | None = None
+    run_timeout: float | None = None
+    checkpoint_every: float = CHECKPOINT_SECONDS
     yes: bool = False
     track: bool = True
 
@@ -136,14 +146,17 @@ def execute(experiment: Experiment, options: Options, console: Console) -> Outco
 
     Raises:
         HarnessError: Something is wrong before training starts.
-        KeyboardInterrupt: After running attempts were discarded.
+        KeyboardInterrupt: After what ran has written a checkpoint.
     """
+    begun = time.monotonic()
     check_device(options.device)
     if options.executor not in EXECUTORS:
         raise ConfigError(
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
             f"({', '.join(EXECUTORS)})"
         )
+    if options.run_timeout is not None and options.executor != "local":
+        raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
     plan = expand(experiment)
     check_names(plan)
     store = Store(options.results, experiment.name)
@@ -170,7 +183,8 @@ def execute(experiment: Experiment, options: Options, console: Console) -> Outco
             stack.callback(executor.close)  # slots warm up while MLflow is connected
             mirror = stack.enter_context(_mirror(experiment, options, console))
             if todo:
-                summary = _run(experiment, todo, store, executor, options, mirror, console)
+                until = begun + 3600 * options.max_hours if options.max_hours else None
+                summary = _run(experiment, todo, store, executor, options, mirror, console, until)
     shown = options.track and experiment.tracking.uri is None
     return Outcome(plan, store, selected, summary, ui_command(store.results) if shown else None)
 
@@ -183,11 +197,21 @@ def _run(
     options: Options,
     mirror: Sequence[Listener],
     console: Console,
+    until: float | None,
 ) -> Summary:
     keeper = WeightKeeper(store, experiment.keep_weights, experiment.weights_gb)
     with Display(console, len(todo), experiment.metric) as display:
         listeners = [display, *mirror]
-        return run(todo, store, executor, listeners, keeper, options.fail_fast)
+        return run(
+            todo,
+            store,
+            executor,
+            listeners,
+            keeper,
+            options.fail_fast,
+            max_failures=options.max_failures,
+            deadline=until,
+        )
 
 
 def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
@@ -195,9 +219,9 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
     if options.executor == "inline":
         from harness.execution.executors.inline import Inline
 
-        return Inline(options.device, keep_weights)
+        return Inline(options.device, keep_weights, options.checkpoint_every)
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
-    return Local(shared, keep_weights)
+    return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)
 
 
 def cost(plan: Plan, runs: Sequence[RunSpec], options: Options, console: Console) -> Estimate:

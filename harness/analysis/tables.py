@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from harness.errors import StoreError
+from harness.execution.runner import status_of
 from harness.execution.store import Store, read_json
 from harness.experiment.design import NOTHING
 from harness.experiment.metric_names import METRICS
@@ -73,6 +74,7 @@ def _row(spec: RunSpec, path: Path, failed: bool) -> dict[str, Any]:
         **{f"factor.{factor}": level for factor, level in spec.levels},
     }
     if failed:
+        row["status"] = status_of(path)
         return row
     try:
         result = read_json(path / "result.json")

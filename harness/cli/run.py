@@ -16,7 +16,8 @@ from harness import compose
 from harness.analysis.tables import leaderboard, runs_table
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import listing
-from harness.execution.runner import failure
+from harness.execution.runner import FAILED, failure
+from harness.execution.signals import exit_code, terminable
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 
@@ -41,11 +42,13 @@ def run(
     if smoke:
         experiment = compose.smoke(experiment)
     try:
-        outcome = compose.execute(experiment, compose.Options(**options), err)
-    except KeyboardInterrupt:
-        err.print("interrupted; finished runs are kept. To go on:")
+        with terminable():
+            outcome = compose.execute(experiment, compose.Options(**options), err)
+    except KeyboardInterrupt as error:
+        err.print("interrupted; finished runs are kept, and what ran goes on from its checkpoint.")
+        err.print("To go on:")
         err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(130)
+        sys.exit(exit_code(error))
     table = runs_table(outcome.store, outcome.plan.runs)
     board = leaderboard(table, experiment.metric)
     bad = _bad(outcome, table)
@@ -95,6 +98,8 @@ def _show(
     if devices:
         out.print(f"trained on {listing(devices)}", style="dim", markup=False)
     missing = len(outcome.plan.runs) - len(runs)
+    if outcome.summary.out_of_time:
+        out.print("the time of --max-hours is over: no more runs were started", style="yellow")
     if missing:
         out.print(f"{missing} of {len(outcome.plan.runs)} runs are still missing", style="yellow")
     if bad:
@@ -102,7 +107,8 @@ def _show(
         for item in bad[:10]:
             text = f"  {item['run']}: {item['status']}: {item['reason']}"
             out.print(text, markup=False, highlight=False, soft_wrap=True)
-        if any(item["status"] == "failed" for item in bad):
+            out.print(f"    see {item['path']}/log.txt", style="dim", soft_wrap=True)
+        if any(item["status"] in FAILED for item in bad):
             out.print("do them again with --retry-failed", style="red")
         if any(item["status"] == "diverged" for item in bad):
             out.print("what diverged will do so again: lower training.lr", style="red")

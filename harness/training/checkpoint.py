@@ -21,12 +21,9 @@ import torch
 
 from harness.errors import listing
 from harness.experiment.spec import RunSpec, file_digest
-from harness.training.rundir import CHECKPOINTS, version_of
+from harness.training.rundir import CHECKPOINT_SECONDS, CHECKPOINTS, version_of
 
 FORMAT = 1
-
-EVERY_SECONDS = 60.0
-"""Training between two checkpoints; a run that is shorter writes none."""
 
 _MAGIC = b"harness checkpoint\n"
 
@@ -67,7 +64,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, made_by: Mapping[str, Any], every: float = EVERY_SECONDS
+        self, folder: Path, made_by: Mapping[str, Any], every: float = CHECKPOINT_SECONDS
     ) -> None:
         self.notes: list[str] = []
         self._latest, self._previous = (folder / name for name in CHECKPOINTS)

@@ -22,12 +22,12 @@ from harness.experiment.spec import RunSpec
 from harness.streams import torch_seed
 from harness.training import device as devices
 from harness.training import models
-from harness.training.checkpoint import EVERY_SECONDS, Checkpoints, maker
+from harness.training.checkpoint import Checkpoints, maker
 from harness.training.loop import Command, Event, Progress
 from harness.training.metrics import Evaluation, evaluate
 from harness.training.position import Outcome
 from harness.training.prepare import Prepared, prepare
-from harness.training.rundir import SCHEMA, WEIGHTS, RunDir
+from harness.training.rundir import CHECKPOINT_SECONDS, SCHEMA, WEIGHTS, RunDir
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk, which is no fault of the run that meets it."""
@@ -41,7 +41,7 @@ def start(
     device: str = "auto",
     keep_weights: bool = True,
     workers: int = 0,
-    checkpoint_every: float = EVERY_SECONDS,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
 ) -> Generator[Event, Command | None, dict[str, Any]]:
     """Train one run and write its files; yield what happens and return ``result.json``.
 
@@ -125,7 +125,7 @@ def drain(
     device: str = "auto",
     keep_weights: bool = True,
     workers: int = 0,
-    checkpoint_every: float = EVERY_SECONDS,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
 ) -> Generator[Event, Command | None, str]:
     """Run `start`; return how it ended.
 

@@ -27,6 +27,9 @@ WEIGHTS = "model.pt"
 CHECKPOINTS = ("checkpoint.latest", "checkpoint.previous")
 """Files to go on from, the last one first; a run that is done has none."""
 
+CHECKPOINT_SECONDS = 60.0
+"""Training between two checkpoints, unless somebody says otherwise; a shorter run writes none."""
+
 VERSIONED = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless")
 
 

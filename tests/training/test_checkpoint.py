@@ -3,7 +3,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,6 +16,7 @@ from harness.training.checkpoint import Checkpoints, maker
 from harness.training.loop import Command, Evaluated, Loop, Progress, Waiting
 from harness.training.run import start
 from harness.training.rundir import CHECKPOINTS
+from tests.same_bits import outcome
 from tests.training.test_captured import pretending
 
 MakeSpec = Callable[..., RunSpec]
@@ -73,20 +73,6 @@ def attempt(
 def at(step: int) -> Callable[[Any], bool]:
     """Halt at the first look at or after a step."""
     return lambda event: type(event) is Progress and event.step >= step
-
-
-def outcome(folder: Path) -> tuple[Any, ...]:
-    """What must be the same to the bit, whatever a run went through."""
-    result = json.loads((folder / "result.json").read_text())
-    for name in ("cost", "notes"):
-        result.pop(name)
-    rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
-    timed = rows[0].index("images_per_second")
-    with np.load(folder / "predictions.npz") as stored:
-        arrays = {name: stored[name].tobytes() for name in stored.files}
-    state = torch.load(folder / "model.pt", weights_only=True)
-    weights = {name: value.numpy().tobytes() for name, value in state.items()}
-    return result, [[c for i, c in enumerate(r) if i != timed] for r in rows], arrays, weights
 
 
 CASES: dict[str, tuple[list[Any] | None, dict[str, Any]]] = {

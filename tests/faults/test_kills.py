@@ -39,8 +39,7 @@ POINTS: dict[str, tuple[str, str, int]] = {
     "mlflow_end_is_noted": ("harness.tracking.ledger:Ledger.add", "after", 2),
     "mlflow_is_caught_up": ("harness.tracking.recorder:Recorder.sync", "before", 1),
 }
-QUICK = ["the_middle_of_training", "between_the_generations", "within_the_commit"]
-QUICK += ["mlflow_run_has_ended"]
+QUICK = ["between_the_generations", "mlflow_run_has_ended"]
 
 
 def check(study: Study, undisturbed: dict[str, Any]) -> None:
@@ -78,8 +77,8 @@ def test_i03_every_point_in_turn_within_one_study(
 ) -> None:
     study, kills = make_study(), 0
     for target, when, _ in POINTS.values():
-        kills += study.run(*INLINE, crash=[target, when, 1]) == KILLED
-    assert kills >= 12
+        kills += study.run(*INLINE, "--limit", "1", crash=[target, when, 1]) == KILLED
+    assert kills >= 20
     check(study, undisturbed)
 
 

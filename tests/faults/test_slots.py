@@ -154,7 +154,8 @@ def test_i04_a_run_that_does_not_heed_is_ended_in_time(make_study: MakeStudy) ->
     assert study.mlflow() == {"KILLED": 1}
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 5])
 def test_i02_when_the_driver_is_killed_its_processes_end_and_the_next_one_goes_on(
     times: int, make_study: MakeStudy, calm: dict[str, Any]
 ) -> None:
@@ -172,7 +173,8 @@ def test_i02_when_the_driver_is_killed_its_processes_end_and_the_next_one_goes_o
     assert len(attempts) > 2, "each attempt is counted"
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [40])
 def test_i01_a_slot_that_is_killed_costs_what_came_after_the_checkpoint(
     kills: int, make_study: MakeStudy, calm: dict[str, Any]
 ) -> None:
@@ -190,7 +192,7 @@ def test_i01_a_slot_that_is_killed_costs_what_came_after_the_checkpoint(
 
         thread = threading.Thread(target=listen)
         thread.start()
-        for _ in range(8 if kills > 8 else kills):
+        for _ in range(8):
             waits(lambda ended=ended, study=study: ended.is_set() or under_way(study))
             if ended.wait(rng.uniform(0.1, 1.5)):
                 break

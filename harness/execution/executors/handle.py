@@ -26,7 +26,7 @@ class Slot:
     Attributes:
         gpu: The GPU it sees, or None.
         jobs: By key.
-        begun: When each was handed over, on `time.monotonic`'s clock.
+        begun: When each was begun, on `time.monotonic`'s clock.
         suspects: Jobs of a process that died, to be tried again one at a time.
         alone: Whether the job it is at must not be joined by others.
     """
@@ -51,14 +51,13 @@ class Slot:
         return bool(wait([self.process.sentinel], 0))
 
     def hand(self, job: Job, order: dict[str, Any]) -> None:
-        """Give it a job."""
+        """Give it a job; its clock starts when the process, warmed up, says that it has it."""
         self.jobs[job.spec.key] = job
-        self.begun[job.spec.key] = time.monotonic()
         self.send(order)
 
     def take(self, key: str) -> Job:
         """Return a job that has ended there."""
-        del self.begun[key]
+        self.begun.pop(key, None)
         return self.jobs.pop(key)
 
     def overdue(self, timeout: float) -> bool:

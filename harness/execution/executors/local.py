@@ -101,6 +101,9 @@ class Local:
         if "finished" in said:
             yield slot.take(said["key"]), Finished(said["finished"])
             return
+        if "begun" in said:
+            slot.begun[said["key"]] = time.monotonic()
+            return
         job = slot.jobs[said["key"]]
         progressed = Progressed(said["step"], said["steps"], said["values"])
         if judge is not None and progressed.values:

@@ -107,6 +107,7 @@ class _Slot:
 
     def _heed(self, said: dict[str, Any]) -> None:
         if "spec" in said:
+            self._send({"key": said["spec"]["key"], "begun": True})
             lane = _Lane(said)
             self._lanes[lane.key] = lane
         elif "halt" in said:

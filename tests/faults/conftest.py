@@ -98,9 +98,11 @@ class Study:
     home: Path
     keys: dict[str, Any]
     results: Path = field(init=False)
+    database: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.results = self.home / "results"
+        self.database = self.results / "mlflow.db"
         self.file.write_text(json.dumps(self.keys))
         self.environment = {"HARNESS_CACHE_DIR": str(self.home / "cache")}
 
@@ -162,7 +164,7 @@ class Study:
             "JOIN experiments ON runs.experiment_id = experiments.experiment_id "
             f"WHERE runs.lifecycle_stage = 'active' AND experiments.name = '{self.keys['name']}'"
         )
-        with contextlib.closing(sqlite3.connect(self.results / "mlflow.db")) as database:
+        with contextlib.closing(sqlite3.connect(self.database)) as database:
             return list(database.execute(query.format(shown)))
 
 

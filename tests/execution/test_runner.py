@@ -485,12 +485,12 @@ def test_i19_a_run_that_hangs_is_ended_and_others_are_not_blamed(
     (tmp_path / "hangs.py").write_text(HANGS)
     recipes = {"hangs": [{"name": "hangs"}], "good": ["mixup"]}
     specs = expand(make_experiment(recipes=recipes, plugins=[str(tmp_path / "hangs.py")])).runs
-    executor = Local(Layout((None,), "cpu", lanes), timeout=2.0)
+    executor = Local(Layout((None,), "cpu", lanes), timeout=8.0)
     summary = run(specs, store, executor)
     by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
     assert by_recipe == {"nothing": "done", "hangs": "failed", "good": "done"}
     (reason,) = summary.failures.values()
-    assert reason == "not done after 2 s (--run-timeout); its process was ended"
+    assert reason == "not done after 8 s (--run-timeout); its process was ended"
     bad = next(stored.path for stored in store.runs().values() if stored.failed)
     assert status_of(bad) == "timeout"
 

@@ -59,6 +59,7 @@ class Zygote:
             cwd=ROOT,
             env=environment,
         )
+        self._answer()  # it is warm
 
     def start(self, **asked: Any) -> int:
         assert self._process.stdin is not None

@@ -108,9 +108,11 @@ def _warm_up(argv: list[str]) -> None:
 
 
 def serve() -> None:
-    """Warm up, then answer requests until there are none."""
+    """Warm up, say so, then answer requests until there are none."""
     _warm_up(sys.argv[1:])
     answers = os.fdopen(os.dup(1), "w")
+    answers.write("0\n")
+    answers.flush()
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-all check lint types imports bench clean
+.PHONY: quickstart test test-all check lint types imports faults bench clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,9 @@ imports: .venv/.installed
 	$(BIN)/lint-imports
 
 check: lint types imports test
+
+faults: .venv/.installed
+	$(BIN)/python -m pytest -n 0 tests/faults
 
 DEVICE ?= cpu
 bench: .venv/.bench

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -37,7 +38,10 @@ def folder() -> Path:
 
 
 def _user_caches() -> Path:
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and a user whom the system does not know, as in containers
+        return Path(tempfile.gettempdir())
     if sys.platform == "darwin":
         return home / "Library" / "Caches"
     if sys.platform == "win32":

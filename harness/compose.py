@@ -1,6 +1,7 @@
 """Where the rooms are put together: what `harness run` does, also for a notebook."""
 
 import fnmatch
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
+from harness.training.rundir import CHECKPOINT_SECONDS
 from harness.tuning.tuned import Finding, found_of, with_tuned
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ class Options:
         retry_failed: Also do runs that failed before.
         force: Also do runs that are done.
         fail_fast: Stop after the first failure.
+        max_failures: Start no more after so many runs failed or diverged.
+        max_hours: Start no more after so many hours.
+        run_timeout: Seconds after which a run is taken to hang and ended (`local` alone).
+        checkpoint_every: Seconds of training between two checkpoints of a run.
         yes: Go on beyond `GRID_LIMIT` runs.
         track: Mirror to MLflow.
     """
@@ -72,6 +78,10 @@ class Options:
     retry_failed: bool = False
     force: bool = False
     fail_fast: bool = False
+    max_failures: int | None = None
+    max_hours: float | None = None
+    run_timeout: float | None = None
+    checkpoint_every: float = CHECKPOINT_SECONDS
     yes: bool = False
     track: bool = True
 
@@ -166,6 +176,8 @@ def check_options(options: Options) -> None:
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
             f"({', '.join(EXECUTORS)})"
         )
+    if options.run_timeout is not None and options.executor != "local":
+        raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
 
 
 def execute(
@@ -184,7 +196,7 @@ def execute(
 
     Raises:
         HarnessError: Something is wrong before training starts.
-        KeyboardInterrupt: After running attempts were discarded.
+        KeyboardInterrupt: After what ran has written a checkpoint.
     """
     check_options(options)
     plan = planned(experiment, Store(options.results, experiment.name))
@@ -201,8 +213,9 @@ def carry_out(
 
     Raises:
         HarnessError: Something is wrong before training starts.
-        KeyboardInterrupt: After running attempts were discarded.
+        KeyboardInterrupt: After what ran has written a checkpoint.
     """
+    begun = time.monotonic()
     experiment = plan.experiment
     store = Store(options.results, experiment.name)
     selected = tuple(spec for spec in select(plan.runs, options.only) if wanted(spec))
@@ -232,7 +245,10 @@ def carry_out(
             mirror = stack.enter_context(mirrored(experiment, options, console))
             listeners = [] if mirror is None else [mirror]
             if todo:
-                summary = _run(experiment, todo, store, executor, options, listeners, console)
+                until = begun + 3600 * options.max_hours if options.max_hours else None
+                summary = _run(
+                    experiment, todo, store, executor, options, listeners, console, until
+                )
     command = ui_command(store.results) if address is not None and address.own else None
     found = tuple(finding for _, finding in found_of(plan, store))
     return Outcome(plan, store, selected, summary, command, found)
@@ -269,11 +285,21 @@ def _run(
     options: Options,
     mirror: Sequence[Listener],
     console: Console,
+    until: float | None,
 ) -> Summary:
     keeper = WeightKeeper(store, experiment.keep_weights, experiment.weights_gb)
     with Display(console, len(todo), experiment.metric) as display:
         listeners = [display, *mirror]
-        return run(todo, store, executor, listeners, keeper, options.fail_fast)
+        return run(
+            todo,
+            store,
+            executor,
+            listeners,
+            keeper,
+            options.fail_fast,
+            max_failures=options.max_failures,
+            deadline=until,
+        )
 
 
 def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
@@ -281,9 +307,9 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
     if options.executor == "inline":
         from harness.execution.executors.inline import Inline
 
-        return Inline(options.device, keep_weights)
+        return Inline(options.device, keep_weights, options.checkpoint_every)
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
-    return Local(shared, keep_weights)
+    return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)
 
 
 def cost(plan: Plan, runs: Sequence[RunSpec], options: Options, console: Console) -> Estimate:

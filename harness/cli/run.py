@@ -1,13 +1,14 @@
 """`harness run`: do what is missing, show the leaderboard."""
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from harness import compose
 from harness.analysis import compare
@@ -15,6 +16,8 @@ from harness.analysis.tables import runs_table
 from harness.cli import leaderboard
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted, listing
+from harness.execution.runner import FAILED
+from harness.execution.signals import exit_code, terminable
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
@@ -39,10 +42,8 @@ def run(
     experiment = load(find(file), sets, plugins)
     if smoke:
         experiment = compose.smoke(experiment)
-    try:
+    with resumable():
         outcome = compose.execute(experiment, compose.Options(**options), err)
-    except KeyboardInterrupt:
-        interrupted()
     table = runs_table(outcome.store, outcome.plan.runs)
     board = compare.leaderboard(table, experiment.metric)
     bad = not_done(outcome, table)
@@ -56,11 +57,17 @@ def run(
     sys.exit(1 if bad else 0)
 
 
-def interrupted() -> NoReturn:
-    """Say how to go on, and exit."""
-    err.print("interrupted; finished runs are kept. To go on:")
-    err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(130)
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say how to go on where what is done inside is interrupted, and exit."""
+    try:
+        with terminable():
+            yield
+    except KeyboardInterrupt as error:
+        err.print("interrupted; finished runs are kept, and what ran goes on from its checkpoint.")
+        err.print("To go on:")
+        err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(exit_code(error))
 
 
 def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
@@ -101,6 +108,8 @@ def show(
     if devices:
         out.print(f"trained on {listing(devices)}", style="dim", markup=False)
     missing = len(outcome.plan.runs) - len(runs)
+    if outcome.summary.out_of_time:
+        out.print("the time of --max-hours is over: no more runs were started", style="yellow")
     if missing:
         left = f"{missing:,} of {counted(len(outcome.plan.runs), 'run')}"
         out.print(f"{left} {'is' if missing == 1 else 'are'} still missing", style="yellow")
@@ -109,7 +118,8 @@ def show(
         for item in bad[:10]:
             text = f"  {item['run']}: {item['status']}: {item['reason']}"
             out.print(text, markup=False, highlight=False, soft_wrap=True)
-        if any(item["status"] == "failed" for item in bad):
+            out.print(f"    see {item['path']}/log.txt", style="dim", soft_wrap=True)
+        if any(item["status"] in FAILED for item in bad):
             out.print("do them again with --retry-failed", style="red")
         if any(item["status"] == "diverged" for item in bad):
             out.print("what diverged will do so again: lower training.lr", style="red")

@@ -39,10 +39,8 @@ def run(
     experiment = load(find(file), sets, plugins)
     if smoke:
         experiment = search.smoke(experiment)
-    try:
+    with runs.resumable():
         done = search.tune(experiment, compose.Options(**options), err)
-    except KeyboardInterrupt:
-        runs.interrupted()
     # only what was compared: the other recipes of the file may never have been run
     outcome = replace(done.outcome, plan=replace(done.outcome.plan, runs=done.outcome.selected))
     table = runs_table(outcome.store, outcome.selected)

@@ -145,6 +145,23 @@ def run(
     retry_failed: RetryFailed = False,
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
     fail_fast: FailFast = False,
+    max_failures: Annotated[
+        int | None, typer.Option("--max-failures", min=1, help="Stop after so many failures.")
+    ] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option("--max-hours", min=0.001, help="Start no more runs after so many hours."),
+    ] = None,
+    run_timeout: Annotated[
+        float | None,
+        typer.Option("--run-timeout", min=1.0, help="End a run that takes so many seconds."),
+    ] = None,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(
+            "--checkpoint-every", min=0.0, help="Seconds between checkpoints of a run: 60."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Go on with a very large grid.")] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -173,6 +190,10 @@ def run(
             "retry_failed": retry_failed,
             "force": force,
             "fail_fast": fail_fast,
+            "max_failures": max_failures,
+            "max_hours": max_hours,
+            "run_timeout": run_timeout,
+            **({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}),
             "yes": yes,
             "track": not smoke,
         },

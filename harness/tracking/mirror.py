@@ -17,6 +17,7 @@ from typing import Self
 
 from harness.errors import TrackingError
 from harness.execution.runner import Progressed
+from harness.execution.signals import Interrupted
 from harness.execution.store import Store
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
@@ -35,8 +36,8 @@ PAUSE_SECONDS = 30.0
 CLOSE_SECONDS = 300.0
 """Longest wait at the end for what is still to be written."""
 
-INTERRUPTED_SECONDS = 15.0
-"""Longest wait after Ctrl-C or another exception."""
+INTERRUPTED_SECONDS = 4.0
+"""Longest wait after Ctrl-C or another exception; whoever asked twice waits a tenth of it."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,7 +142,9 @@ class Mirror:
     ) -> None:
         if kind is None:
             self._tasks.put(lambda: self._try(self._catch_up))
-        self.close(CLOSE_SECONDS if kind is None else INTERRUPTED_SECONDS)
+        hurry = isinstance(error, Interrupted) and error.at_once
+        patience = INTERRUPTED_SECONDS / (10 if hurry else 1)
+        self.close(CLOSE_SECONDS if kind is None else patience)
 
     def _catch_up(self, recorder: Recorder) -> None:
         for message in recorder.sync().unreadable:

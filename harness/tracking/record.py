@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.errors import StoreError
+from harness.execution.runner import status_of
 from harness.execution.store import read_json
 from harness.experiment.metric_names import METRICS
 from harness.tracking.keys import class_keys
@@ -50,7 +51,7 @@ class Found:
     """What a committed run left on disk.
 
     Attributes:
-        status: ``done``, ``diverged``, ``stopped`` or ``failed``.
+        status: ``done``, ``diverged``, ``stopped``, or one of `harness.execution.runner.FAILED`.
         reason: Why it failed, or empty.
         digest: Twelve digits of the committed result: another attempt has others.
         ended: When it ended, in ms since the epoch.
@@ -100,7 +101,7 @@ def read(path: Path) -> Found:
     found = read_json(outcome)
     failed = outcome.name == "error.json"
     return Found(
-        status="failed" if failed else str(found.get("status", "failed")),
+        status=status_of(path) if failed else str(found.get("status", "failed")),
         reason=str(found.get("message", "")).strip() if failed else "",
         digest=digest(path),
         ended=round(outcome.stat().st_mtime * 1000),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import HarnessError, TrackingError
+from harness.execution.runner import FAILED as UNFINISHED
 from harness.execution.runner import Progressed
 from harness.execution.store import Store, Stored, read_json
 from harness.experiment.spec import RunSpec
@@ -180,7 +181,8 @@ class Recorder:
         self._mlflow.artifacts(run.run_id, [file for file in files if file.is_file()])
         with tempfile.TemporaryDirectory() as folder:
             self._mlflow.artifacts(run.run_id, record.pictures(path, Path(folder)))
-        status = FAILED if found.status in ("failed", "diverged") else FINISHED
+        bad = found.status == "diverged" or found.status in UNFINISHED
+        status = FAILED if bad else FINISHED
         self._mlflow.end(run.run_id, status, max(found.ended, began))
         if previous is not None:  # before the note: what fails here is done by the next sync
             self._supersede(previous.run_id)

@@ -206,7 +206,11 @@ class Fails(Strategy):
     ("how", "kind", "message"),
     [
         ("raise", "exception", "RuntimeError: out of ideas"),
-        ("memory", "out_of_memory", "out of memory"),
+        (
+            "memory",
+            "out_of_memory",
+            "out of memory; a smaller training.batch_size, --jobs or --runs-per-gpu needs less",
+        ),
     ],
 )
 def test_a_failure_is_written_and_not_raised(

@@ -59,22 +59,23 @@ class Zygote:
             cwd=ROOT,
             env=environment,
         )
-        self._answer()  # it is warm
+        self._answer("warm")
 
     def start(self, **asked: Any) -> int:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        return self._answer("pid")
 
     def wait(self) -> int:
-        return self._answer()
+        return self._answer("exit")
 
-    def _answer(self) -> int:
+    def _answer(self, of: str) -> int:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the zygote has died"
-        return int(line)
+        said, _, number = line.partition(" ")
+        assert said == of, "a test before has left a command behind, or the zygote has died"
+        return int(number)
 
     def close(self) -> None:
         assert self._process.stdin is not None

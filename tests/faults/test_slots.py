@@ -163,8 +163,8 @@ def test_i02_when_the_driver_is_killed_its_processes_end_and_the_next_one_goes_o
     for _ in range(times):
         driver = study.start("--jobs", "2", "--checkpoint-every", "0.2")
         waits(lambda: under_way(study))
+        waits(lambda driver=driver: len(slots(driver)) == 2)
         below = children(driver)
-        assert len(below) >= 2
         os.kill(driver, signal.SIGKILL)
         assert study.zygote.wait() == -9
         assert waits(lambda below=below: gone(below), 15)

@@ -111,17 +111,17 @@ def serve() -> None:
     """Warm up, say so, then answer requests until there are none."""
     _warm_up(sys.argv[1:])
     answers = os.fdopen(os.dup(1), "w")
-    answers.write("0\n")
+    answers.write("warm 0\n")
     answers.flush()
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()
         if not pid:
             _command(asked)
-        for answer in (pid, None):
-            said = answer if answer else _wait(pid, asked.get("kill_after"))
-            answers.write(f"{said}\n")
-            answers.flush()
+        answers.write(f"pid {pid}\n")
+        answers.flush()
+        answers.write(f"exit {_wait(pid, asked.get('kill_after'))}\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

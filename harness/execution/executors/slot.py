@@ -39,13 +39,14 @@ class _Lane:
         self.log = Path(order["attempt"]) / "log.txt"
         self.judged: bool = order["judged"]
         self.told = 0.0
+        self.begun = False
         self.command: Command | None = None
         with _output_to(self.log):
             self._events = _events(order)
 
     def advance(self) -> "Event | str":
         """Return the next event, or the status of a run that has ended."""
-        command, self.command = self.command, None
+        command, self.command, self.begun = self.command, None, True
         with _output_to(self.log):
             try:
                 return self._events.send(command)
@@ -119,7 +120,8 @@ class _Slot:
 
         if self._halting:
             lane.command = Command.HALT
-        event = lane.advance()
+        # what was not begun needs no checkpoint, and could not hear the command
+        event = "interrupted" if self._halting and not lane.begun else lane.advance()
         if isinstance(event, str):
             del self._lanes[lane.key]
             self._send({"key": lane.key, "finished": event})

@@ -16,6 +16,7 @@ from harness.execution.executors.local import Local
 from harness.execution.executors.resources import check_device, layout
 from harness.execution.progress import Display
 from harness.execution.runner import Executor, Listener, Summary, run
+from harness.execution.shard import parse, part_of
 from harness.execution.store import Store
 from harness.execution.weights import WeightKeeper
 from harness.experiment.expand import Plan, expand
@@ -46,6 +47,7 @@ class Options:
         results: The results folder.
         only: Patterns; a run is kept if one matches its recipe, dataset, model, key or folder.
         limit: Most runs to do now.
+        shard: Which part of the runs is this machine's, such as ``2/8``; None for all of them.
         jobs: Slots; by default one per core, or `runs_per_gpu`.
         runs_per_gpu: Runs that share a GPU.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
@@ -60,6 +62,7 @@ class Options:
     results: Path = Path("results")
     only: tuple[str, ...] = ()
     limit: int | None = None
+    shard: str | None = None
     jobs: int | None = None
     runs_per_gpu: int = 1
     device: str = "auto"
@@ -197,6 +200,8 @@ def carry_out(
     experiment = plan.experiment
     store = Store(options.results, experiment.name)
     selected = tuple(spec for spec in select(plan.runs, options.only) if wanted(spec))
+    if options.shard is not None:
+        selected = part_of(selected, parse(options.shard))
     todo = pending(selected, store, options)
     if len(todo) > GRID_LIMIT and not options.yes:
         raise ConfigError(

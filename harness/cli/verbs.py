@@ -135,6 +135,10 @@ def run(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Do at most so many runs.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Do part I of N, for N machines; then merge."),
+    ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="One seed, a few steps each.")] = False,
     jobs: Jobs = None,
     runs_per_gpu: RunsPerGpu = 1,
@@ -164,6 +168,7 @@ def run(
             "results": results,
             "only": tuple(only or ()),
             "limit": limit,
+            "shard": shard,
             "jobs": jobs,
             "runs_per_gpu": runs_per_gpu,
             "device": device,
@@ -403,6 +408,27 @@ def sync(
     from harness.cli import tracking as verb
 
     verb.sync(file, sets or [], plugin or [], results)
+
+
+@app.command()
+def merge(
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="The results folder to fill.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Results folders, such as of shards.")
+    ],
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also from folders with attempts cut off.")
+    ] = False,
+) -> None:
+    """Bring the runs of several results folders together, such as those of `run --shard`.
+
+    Copies; the folders stay as they are. What is in DEST already is not copied again.
+
+    Example:  harness merge results part1 part2 part3
+    """
+    from harness.cli import merge as verb
+
+    verb.run(dest, folders, unfinished)
 
 
 @app.command()

@@ -149,7 +149,7 @@ def planned(experiment: Experiment, store: Store) -> Plan:
 
 
 def check_options(options: Options) -> None:
-    """Refuse a device or an executor that is none.
+    """Refuse a device, an executor or a shard that is none.
 
     Raises:
         ConfigError: As said.
@@ -160,6 +160,8 @@ def check_options(options: Options) -> None:
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
             f"({', '.join(EXECUTORS)})"
         )
+    if options.shard is not None:
+        parse(options.shard)
 
 
 def execute(

@@ -15,7 +15,7 @@ from harness import compose
 from harness.analysis.compare import leaderboard
 from harness.analysis.tables import runs_table
 from harness.cli.shared import err, find, out, print_json
-from harness.errors import listing
+from harness.errors import counted, listing
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
@@ -54,6 +54,9 @@ def run(
         if smoke:
             out.print("a smoke test of a few steps: the figures mean nothing", style="yellow")
         show(board, experiment.metric, outcome, bad, table)
+        if options.get("shard"):
+            share = f"shard {options['shard']}: {counted(len(outcome.selected), 'run')}"
+            out.print(f"{share}; when all are done: harness merge DEST FOLDER...")
     sys.exit(1 if bad else 0)
 
 

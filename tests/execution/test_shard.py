@@ -58,7 +58,9 @@ def test_a_shard_is_counted_from_one() -> None:
     assert str(parse(" 3/3 ")) == "3/3"
 
 
-@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", "1/2/3", "", "1/99999999"])
+@pytest.mark.parametrize(
+    "text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/2", "1/2/3", "", "1/99999999"]
+)
 def test_a_shard_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--shard .*expected I/N"):
         parse(text)

@@ -12,6 +12,7 @@ from rich.console import Console
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
 from harness.execution.estimate import Estimate, estimate, measure, shape_of, sizes_of
+from harness.execution.executors import ray_room
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import check_device, layout
 from harness.execution.progress import Display
@@ -35,7 +36,7 @@ GRID_LIMIT = 1000
 
 SMOKE_STEPS = 10
 
-ExecutorName = Literal["local", "inline"]
+ExecutorName = Literal["local", "inline", "ray"]
 EXECUTORS: tuple[str, ...] = get_args(ExecutorName)
 
 
@@ -51,7 +52,8 @@ class Options:
         jobs: Slots; by default one per core, or `runs_per_gpu`.
         runs_per_gpu: Runs that share a GPU.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        executor: ``local`` or ``inline``.
+        executor: ``local``, ``inline`` or ``ray``.
+        address: Of the Ray cluster: ``auto``, ``local`` or ``HOST:PORT``.
         retry_failed: Also do runs that failed before.
         force: Also do runs that are done.
         fail_fast: Stop after the first failure.
@@ -67,6 +69,7 @@ class Options:
     runs_per_gpu: int = 1
     device: str = "auto"
     executor: ExecutorName = "local"
+    address: str = "auto"
     retry_failed: bool = False
     force: bool = False
     fail_fast: bool = False
@@ -154,7 +157,12 @@ def check_options(options: Options) -> None:
     Raises:
         ConfigError: As said.
     """
-    check_device(options.device)
+    if options.executor == "ray":
+        ray_room.check_device(options.device)
+    else:
+        check_device(options.device)
+        if options.address != "auto":
+            raise ConfigError(f"--address {options.address}: needs --executor ray")
     if options.executor not in EXECUTORS:
         raise ConfigError(
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
@@ -255,6 +263,11 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
         from harness.execution.executors.inline import Inline
 
         return Inline(options.device, keep_weights)
+    if options.executor == "ray":
+        from harness.execution.executors.ray import Ray
+
+        device, jobs = options.device, options.jobs
+        return Ray(options.address, device, jobs, options.runs_per_gpu, keep_weights)
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
     return Local(shared, keep_weights)
 

@@ -48,7 +48,10 @@ Only = Annotated[
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.")]
 RunsPerGpu = Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Executor = Annotated[str, typer.Option("--executor", help="local or inline.")]
+Executor = Annotated[str, typer.Option("--executor", help="local, inline or ray.")]
+Address = Annotated[
+    str, typer.Option("--address", help="With --executor ray: auto, local or HOST:PORT.")
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop after a failure.")]
 Margin = Annotated[
@@ -144,6 +147,7 @@ def run(
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
     executor: Executor = "local",
+    address: Address = "auto",
     retry_failed: RetryFailed = False,
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
     fail_fast: FailFast = False,
@@ -173,6 +177,7 @@ def run(
             "runs_per_gpu": runs_per_gpu,
             "device": device,
             "executor": executor,
+            "address": address,
             "retry_failed": retry_failed,
             "force": force,
             "fail_fast": fail_fast,
@@ -203,6 +208,7 @@ def tune(
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
     executor: Executor = "local",
+    address: Address = "auto",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed trials and runs again.")
     ] = False,
@@ -232,6 +238,7 @@ def tune(
             "runs_per_gpu": runs_per_gpu,
             "device": device,
             "executor": executor,
+            "address": address,
             "retry_failed": retry_failed,
             "fail_fast": fail_fast,
             "yes": yes,
@@ -257,6 +264,7 @@ def confirm(
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
     executor: Executor = "local",
+    address: Address = "auto",
     retry_failed: RetryFailed = False,
     fail_fast: FailFast = False,
     cache_dir: CacheDir = None,
@@ -281,6 +289,7 @@ def confirm(
             "runs_per_gpu": runs_per_gpu,
             "device": device,
             "executor": executor,
+            "address": address,
             "retry_failed": retry_failed,
             "fail_fast": fail_fast,
         },

@@ -30,7 +30,7 @@ TELL_SECONDS = 0.25
 _IDLE_SECONDS = 0.0005
 
 
-class _Lane:
+class Lane:
     """One run under way."""
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -85,7 +85,7 @@ class _Slot:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
 
     def serve(self) -> None:
         """Train what the driver sends, until the pipe ends."""
@@ -97,10 +97,10 @@ class _Slot:
                 time.sleep(_IDLE_SECONDS)
 
     def _begin(self, order: dict[str, Any]) -> None:
-        lane = _Lane(order)
+        lane = Lane(order)
         self._lanes[lane.key] = lane
 
-    def _advance(self, lane: _Lane) -> bool:
+    def _advance(self, lane: Lane) -> bool:
         """Let a run do a stretch of steps; return whether all it could do was wait."""
         from harness.training.loop import Waiting
 
@@ -120,7 +120,7 @@ class _Slot:
                 self._await_verdict(lane)
         return False
 
-    def _await_verdict(self, lane: _Lane) -> None:
+    def _await_verdict(self, lane: Lane) -> None:
         from harness.training.loop import Command
 
         while True:

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import socket
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -30,12 +31,14 @@ MOST_LOSSES = 5
 
 _LOOK_SECONDS = 1.0
 _CHECK_SECONDS = 600.0
-_QUIET = {
+_KNOCK_SECONDS = 10.0
+QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # what Ray says of a worker's death goes to standard output, which is ours
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+"""What keeps Ray from sending statistics, and from printing; read when it is imported."""
 
 
 @dataclass
@@ -82,6 +85,7 @@ class Ray:
         self._running: dict[Any, _Task] = {}
         self._losses: dict[str, int] = {}
         self._numbers = itertools.count()
+        self._session = secrets.token_hex(8)
         self._verdicts: Any = None
         self._halted = False
 
@@ -150,12 +154,12 @@ class Ray:
     def _remote(self, what: Any, **options: Any) -> Any:
         return self._ray.remote(**options)(what)
 
-    @staticmethod
-    def _order(spec: RunSpec) -> dict[str, Any]:
+    def _order(self, spec: RunSpec) -> dict[str, Any]:
         cache = os.environ.get(CACHE)
         return {
             "spec": spec.to_json(),
             "version": version(),
+            "session": self._session,
             "folder": os.getcwd(),
             **({"cache": cache} if cache else {}),
         }
@@ -291,18 +295,40 @@ def _join(address: str) -> tuple[Any, bool]:
         raise ConfigError(
             f"--address {address}: give the command on a node of the cluster, with --address auto"
         )
+    _knock(address)
     how: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         how["include_dashboard"] = False
     try:
         ray.init(**how)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(
-            f"--address {address}: no Ray cluster can be joined there ({reason}); start one with "
-            "`ray start --head`, or take --address local"
-        ) from None
+        raise _nobody(address, error) from None
     return ray, True
+
+
+def _knock(address: str) -> None:
+    """Ask whether anybody is at an address: Ray itself would wait for minutes.
+
+    Raises:
+        ConfigError: Nobody is.
+    """
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = named.rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS):
+            pass
+    except (OSError, OverflowError) as error:
+        raise _nobody(address, error) from None
+
+
+def _nobody(address: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())[:300]
+    return ConfigError(
+        f"--address {address}: no Ray cluster can be joined there ({reason}); start one with "
+        "`ray start --head`, or take --address local"
+    )
 
 
 @contextlib.contextmanager
@@ -312,7 +338,7 @@ def _environment(address: str) -> Iterator[None]:
     The ports of a cluster that is started here are open to every machine: it obeys only who has
     its token, which nobody is told.
     """
-    settings = dict(_QUIET)
+    settings = dict(QUIET)
     if address == "local" and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     added = {name: value for name, value in settings.items() if name not in os.environ}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cache import VARIABLE as CACHE
+from harness.datasets.base import forget
 from harness.errors import ConfigError, DataError, HarnessError
 from harness.execution.executors.slot import TELL_SECONDS, Lane
 from harness.execution.executors.wire import decode, encode, message_of
@@ -24,6 +25,9 @@ from harness.training.rundir import RunDir
 
 _CHUNK = 32 * 1024 * 1024
 _IDLE_SECONDS = 0.0005
+
+_SESSION: list[str] = []
+"""The driver that this process last worked for; a process outlives them where they share a job."""
 
 
 def version() -> str:
@@ -140,6 +144,9 @@ def _enter(order: dict[str, Any]) -> None:
         ) from None
     if "cache" in order:
         os.environ[CACHE] = order["cache"]
+    if _SESSION and _SESSION[-1] != order["session"]:
+        forget()  # files may have changed since this process last looked
+    _SESSION[:] = [order["session"]]
 
 
 def _place(spec: RunSpec) -> str:

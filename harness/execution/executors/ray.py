@@ -40,6 +40,9 @@ QUIET = {
 }
 """What keeps Ray from sending statistics, and from printing; read when it is imported."""
 
+_TOKEN: list[str] = []
+"""The token of the clusters that this process starts, once it has imported Ray for one."""
+
 
 @dataclass
 class _Task:
@@ -339,8 +342,11 @@ def _environment(address: str) -> Iterator[None]:
     its token, which nobody is told.
     """
     settings = dict(QUIET)
-    if address == "local" and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
-        settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    if address == "local" and "RAY_AUTH_MODE" not in os.environ:
+        if "ray" not in sys.modules:  # which reads as it is imported whether tokens are asked for
+            _TOKEN.append(secrets.token_hex(32))
+        for token in _TOKEN:
+            settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     added = {name: value for name, value in settings.items() if name not in os.environ}
     os.environ.update(added)
     try:

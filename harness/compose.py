@@ -13,10 +13,12 @@ from rich.console import Console
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
 from harness.execution.estimate import Estimate, estimate, measure, shape_of, sizes_of
+from harness.execution.executors import ray_room
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import check_device, layout
 from harness.execution.progress import Display
 from harness.execution.runner import Executor, Listener, Summary, run
+from harness.execution.shard import parse, part_of
 from harness.execution.store import Store
 from harness.execution.weights import WeightKeeper
 from harness.experiment.expand import Plan, expand
@@ -40,7 +42,7 @@ GRID_LIMIT = 1000
 
 SMOKE_STEPS = 10
 
-ExecutorName = Literal["local", "inline"]
+ExecutorName = Literal["local", "inline", "ray"]
 EXECUTORS: tuple[str, ...] = get_args(ExecutorName)
 
 
@@ -53,10 +55,12 @@ class Options:
         only: Patterns, or one alone; a run is kept if one matches its recipe, dataset, model, key
             or folder.
         limit: Most runs to do now.
+        shard: Which part of the runs is this machine's, such as ``2/8``; None for all of them.
         jobs: Slots; by default one per core, or `runs_per_gpu`.
         runs_per_gpu: Runs that share a GPU.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        executor: ``local`` or ``inline``.
+        executor: ``local``, ``inline`` or ``ray``.
+        address: Of the Ray cluster: ``auto``, ``local`` or ``HOST:PORT``.
         retry_failed: Also do runs that failed before.
         force: Also do runs that are done.
         fail_fast: Stop after the first failure.
@@ -71,10 +75,12 @@ class Options:
     results: Path = Path("results")
     only: tuple[str, ...] = ()
     limit: int | None = None
+    shard: str | None = None
     jobs: int | None = None
     runs_per_gpu: int = 1
     device: str = "auto"
     executor: ExecutorName = "local"
+    address: str = "auto"
     retry_failed: bool = False
     force: bool = False
     fail_fast: bool = False
@@ -165,12 +171,17 @@ def planned(experiment: Experiment, store: Store) -> Plan:
 
 
 def check_options(options: Options) -> None:
-    """Refuse a device or an executor that is none.
+    """Refuse a device, an executor or a shard that is none.
 
     Raises:
         ConfigError: As said.
     """
-    check_device(options.device)
+    if options.executor == "ray":
+        ray_room.check_device(options.device)
+    else:
+        check_device(options.device)
+        if options.address != "auto":
+            raise ConfigError(f"--address {options.address}: needs --executor ray")
     if options.executor not in EXECUTORS:
         raise ConfigError(
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
@@ -178,6 +189,8 @@ def check_options(options: Options) -> None:
         )
     if options.run_timeout is not None and options.executor != "local":
         raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
+    if options.shard is not None:
+        parse(options.shard)
 
 
 def execute(
@@ -219,6 +232,8 @@ def carry_out(
     experiment = plan.experiment
     store = Store(options.results, experiment.name)
     selected = tuple(spec for spec in select(plan.runs, options.only) if wanted(spec))
+    if options.shard is not None:
+        selected = part_of(selected, parse(options.shard))
     todo = pending(selected, store, options)
     if len(todo) > GRID_LIMIT and not options.yes:
         raise ConfigError(
@@ -308,6 +323,11 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
         from harness.execution.executors.inline import Inline
 
         return Inline(options.device, keep_weights, options.checkpoint_every)
+    if options.executor == "ray":
+        from harness.execution.executors.ray import Ray
+
+        device, jobs = options.device, options.jobs
+        return Ray(options.address, device, jobs, options.runs_per_gpu, keep_weights)
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
     return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)
 

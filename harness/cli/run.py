@@ -54,6 +54,9 @@ def run(
         if smoke:
             out.print("a smoke test of a few steps: the figures mean nothing", style="yellow")
         show(board, experiment.metric, outcome, bad, table)
+        if options.get("shard"):
+            share = f"shard {options['shard']}: {counted(len(outcome.selected), 'run')}"
+            out.print(f"{share}; when all are done: harness merge DEST FOLDER...")
     sys.exit(1 if bad else 0)
 
 

@@ -50,7 +50,10 @@ Only = Annotated[
 Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.")]
 RunsPerGpu = Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Executor = Annotated[str, typer.Option("--executor", help="local or inline.")]
+Executor = Annotated[str, typer.Option("--executor", help="local, inline or ray.")]
+Address = Annotated[
+    str, typer.Option("--address", help="With --executor ray: auto, local or HOST:PORT.")
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop after a failure.")]
 Margin = Annotated[
@@ -137,11 +140,16 @@ def run(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Do at most so many runs.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Do part I of N, for N machines; then merge."),
+    ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="One seed, a few steps each.")] = False,
     jobs: Jobs = None,
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
     executor: Executor = "local",
+    address: Address = "auto",
     retry_failed: RetryFailed = False,
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
     fail_fast: FailFast = False,
@@ -183,10 +191,12 @@ def run(
             "results": results,
             "only": tuple(only or ()),
             "limit": limit,
+            "shard": shard,
             "jobs": jobs,
             "runs_per_gpu": runs_per_gpu,
             "device": device,
             "executor": executor,
+            "address": address,
             "retry_failed": retry_failed,
             "force": force,
             "fail_fast": fail_fast,
@@ -221,6 +231,7 @@ def tune(
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
     executor: Executor = "local",
+    address: Address = "auto",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed trials and runs again.")
     ] = False,
@@ -250,6 +261,7 @@ def tune(
             "runs_per_gpu": runs_per_gpu,
             "device": device,
             "executor": executor,
+            "address": address,
             "retry_failed": retry_failed,
             "fail_fast": fail_fast,
             "yes": yes,
@@ -275,6 +287,7 @@ def confirm(
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
     executor: Executor = "local",
+    address: Address = "auto",
     retry_failed: RetryFailed = False,
     fail_fast: FailFast = False,
     cache_dir: CacheDir = None,
@@ -299,6 +312,7 @@ def confirm(
             "runs_per_gpu": runs_per_gpu,
             "device": device,
             "executor": executor,
+            "address": address,
             "retry_failed": retry_failed,
             "fail_fast": fail_fast,
         },
@@ -426,6 +440,27 @@ def sync(
     from harness.cli import tracking as verb
 
     verb.sync(file, sets or [], plugin or [], results)
+
+
+@app.command()
+def merge(
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="The results folder to fill.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Results folders, such as of shards.")
+    ],
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Also from folders with attempts cut off.")
+    ] = False,
+) -> None:
+    """Bring the runs of several results folders together, such as those of `run --shard`.
+
+    Copies; the folders stay as they are. What is in DEST already is not copied again.
+
+    Example:  harness merge results part1 part2 part3
+    """
+    from harness.cli import merge as verb
+
+    verb.run(dest, folders, unfinished)
 
 
 @app.command()

@@ -180,17 +180,43 @@ class Store:
 
         An earlier run of the same key gives way only when the new one is on disk.
         """
-        target = self.path / f"{spec.slug}-{spec.key}"
+        return self._place(f"{spec.slug}-{spec.key}", spec.key, attempt)
+
+    def adopt(self, run: Stored) -> Path:
+        """Copy a committed run of another results folder into place, whole or not at all.
+
+        Raises:
+            StoreError: It holds something other than files, or cannot be copied.
+        """
+        attempt = self.path / _RUNNING / f"{run.key}.adopted"
+        try:
+            shutil.rmtree(attempt, ignore_errors=True)
+            attempt.mkdir(parents=True)
+            for file in run.path.iterdir():
+                if file.is_symlink() or not file.is_file():
+                    raise StoreError(f"{file} is no file: a run's folder holds nothing else")
+                shutil.copy2(file, attempt / file.name)
+            return self._place(run.path.name, run.key, attempt)
+        except OSError as error:
+            raise StoreError(f"cannot copy {run.path} to {self.path}: {error.strerror}") from None
+
+    def unfinished(self) -> list[str]:
+        """Return the keys of attempts that were cut off; call it while no driver runs."""
+        found = (self.path / _RUNNING).glob("*") if self.path.exists() else ()
+        return sorted({path.name.partition(".")[0] for path in found})
+
+    def _place(self, name: str, key: str, attempt: Path) -> Path:
+        target = self.path / name
         for file in attempt.iterdir():
             _sync(file)
         _sync(attempt)
-        old = [path for path in self.path.glob(f"*-{spec.key}") if path.is_dir()]
+        old = [path for path in self.path.glob(f"*-{key}") if path.is_dir()]
         for number, path in enumerate(old):
-            path.rename(self.path / _RUNNING / f"{spec.key}.replaced{number}.{os.getpid()}")
+            path.rename(self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}")
         attempt.rename(target)
         _sync(self.path)
         for number in range(len(old)):
-            gone = self.path / _RUNNING / f"{spec.key}.replaced{number}.{os.getpid()}"
+            gone = self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}"
             shutil.rmtree(gone, ignore_errors=True)
         return target
 

@@ -80,9 +80,7 @@ class Connection:
             location = None
             if self.address.is_database:  # MLflow's own choice would lie in the current folder
                 location = str(self.address.results / "mlartifacts" / name)
-            self._client.create_experiment(name, artifact_location=location, tags=_KIND)
-            found = self._client.get_experiment_by_name(name)
-            assert found is not None
+            found = self._make(name, location)
         if found.lifecycle_stage == "deleted":
             raise TrackingError(
                 f"MLflow experiment '{name}' at {self.address.shown} was deleted, and MLflow keeps "
@@ -91,6 +89,18 @@ class Connection:
                 f"mlflow experiments restore --experiment-id {found.experiment_id}"
             )
         return found
+
+    def _make(self, name: str, location: str | None) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_experiment(name, artifact_location=location, tags=_KIND)
+        except MlflowException:  # or another driver has just made it, on a server of many
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found
+        return self._client.get_experiment_by_name(name)
 
     def create(self, name: str, tags: Mapping[str, str], began: int) -> str:
         """Create a run, RUNNING since `began` (ms since the epoch), and return its id."""

@@ -31,7 +31,7 @@ TELL_SECONDS = 0.25
 _IDLE_SECONDS = 0.0005
 
 
-class _Lane:
+class Lane:
     """One run under way."""
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ class _Slot:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._halting = False
 
     def serve(self) -> None:
@@ -109,12 +109,12 @@ class _Slot:
     def _heed(self, said: dict[str, Any]) -> None:
         if "spec" in said:
             self._send({"key": said["spec"]["key"], "begun": True})
-            lane = _Lane(said)
+            lane = Lane(said)
             self._lanes[lane.key] = lane
         elif "halt" in said:
             self._halting = True  # a verdict that comes after it is of no account
 
-    def _advance(self, lane: _Lane) -> bool:
+    def _advance(self, lane: Lane) -> bool:
         """Let a run do a stretch of steps; return whether all it could do was wait."""
         from harness.training.loop import Command, Waiting
 
@@ -137,7 +137,7 @@ class _Slot:
                 self._await_verdict(lane)
         return False
 
-    def _await_verdict(self, lane: _Lane) -> None:
+    def _await_verdict(self, lane: Lane) -> None:
         from harness.training.loop import Command
 
         while True:

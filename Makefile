@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-all check lint types imports bench clean
+.PHONY: quickstart test test-all check lint types imports bench audit clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -33,6 +33,11 @@ check: lint types imports test
 
 bench: .venv/.installed
 	$(BIN)/python -m tests.benchmarks
+
+# known holes in the versions of constraints.txt; asks the network, so `check` and CI do not run it
+audit: .venv/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[audit]'
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -19,6 +19,7 @@ from harness.errors import counted, listing
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
+from harness.tracking.address import mask
 
 _NOTES = 10
 _LEGEND = """figures are on test, means over seeds;
@@ -224,8 +225,8 @@ def _footnotes(board: Any, metric: str, outcome: compose.Outcome) -> None:
 
 
 def _command() -> str:
-    """Return the command line that goes on."""
-    return shlex.join([_program(), *sys.argv[1:]])
+    """Return the command line that goes on, without the password of a tracking server."""
+    return shlex.join([_program(), *map(mask, sys.argv[1:])])
 
 
 def _program() -> str:

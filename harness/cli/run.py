@@ -13,6 +13,7 @@ from rich.table import Table
 
 from harness import compose
 from harness.analysis.compare import leaderboard
+from harness.analysis.details import environments, mixed
 from harness.analysis.tables import runs_table
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted, listing
@@ -105,6 +106,9 @@ def show(
     devices = sorted(set(runs["device"]) - {""})
     if devices:
         out.print(f"trained on {listing(devices)}", style="dim", markup=False)
+    made = environments(runs)
+    for text in mixed(made[~made["what"].isin(["device", "commit"])]):
+        out.print(f"made with different versions: {text}", style="yellow", markup=False)
     missing = len(outcome.plan.runs) - len(runs)
     if missing:
         out.print(f"{missing} of {len(outcome.plan.runs)} runs are still missing", style="yellow")

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
+from harness.execution.changes import changes
 from harness.execution.estimate import Estimate, estimate, measure, shape_of, sizes_of
 from harness.execution.executors import ray_room
 from harness.execution.executors.local import Local
@@ -245,18 +246,20 @@ def carry_out(
         check_models(plan, todo)
     for note in plan.notes:
         say(console, f"note: {note}")
+    for change in changes(store, selected):
+        say(console, f"note: {change}")
     summary = Summary()
     with ExitStack() as stack:
         if todo or (options.track and is_behind(options.results, experiment)):
             stack.enter_context(store.locked())
             store.create()
             todo = pending(selected, store, options)  # another driver may have been at it
-            executor = make_executor(options, experiment.keep_weights != "none", len(todo))
             if todo:
+                executor = make_executor(options, experiment.keep_weights != "none", len(todo))
+                stack.callback(executor.close)  # slots warm up while MLflow is connected
                 running = f"{executor.slots} at a time" if executor.slots > 1 else "one at a time"
                 runs = "1 run" if len(todo) == 1 else f"{len(todo):,} runs"
                 say(console, f"{runs} to do, {running}; the first takes longest", "")
-            stack.callback(executor.close)  # slots warm up while MLflow is connected
             mirror = stack.enter_context(mirrored(experiment, options, console))
             listeners = [] if mirror is None else [mirror]
             if todo:

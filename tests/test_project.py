@@ -55,7 +55,7 @@ def test_bounds_are_those_that_were_promised() -> None:
     for wanted in ("mlflow>=3.17,<4", "optuna>=5,<6", "torch>=2.11", "torchvision>=0.26"):
         assert wanted in PROJECT["dependencies"]
     assert PROJECT["requires-python"] == ">=3.11"
-    assert PROJECT["optional-dependencies"].keys() == {"ray", "timm", "dev"}
+    assert PROJECT["optional-dependencies"].keys() == {"ray", "timm", "audit", "bench", "dev"}
     assert not any(name.startswith("opencv-python>") for name in PROJECT["dependencies"])
 
 
@@ -76,6 +76,38 @@ def test_no_file_holds_a_path_of_one_machine() -> None:
 def test_the_changelog_has_the_version_or_what_is_to_come() -> None:
     page = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"[{harness.__version__}]" in page or "[Unreleased]" in page
+
+
+def test_what_asks_the_network_is_no_part_of_what_ci_runs() -> None:
+    rules = dict(re.findall(r"^([a-z-]+):(.*)$", text_of(ROOT / "Makefile"), re.MULTILINE))
+    assert "audit" in rules
+    assert "audit" not in rules["check"]
+    assert "audit" not in text_of(ROOT / ".ci" / "run")
+
+
+UNPICKLING = re.compile(
+    r"torch\.load\(|np\.load\(|numpy\.load\(|pickle\.loads?\(|pickle\.Unpickler\b|read_pickle|joblib\.load"
+    r"|shelve\.|marshal\.|dill|cloudpickle|yaml\.load\(|YAML\(|(?<![.\w])eval\(|(?<![.\w])exec\("
+)
+
+
+def test_nothing_is_unpickled_but_what_cannot_run_code() -> None:
+    """A new place has to be looked at, and added here."""
+    found = {
+        (path.relative_to(ROOT / "harness").as_posix(), line.strip())
+        for path in (ROOT / "harness").rglob("*.py")
+        for line in text_of(path).splitlines()
+        if UNPICKLING.search(line)
+    }
+    unsafe = {
+        (place, line)
+        for place, line in found
+        if "weights_only=True" not in line and "allow_pickle=False" not in line
+    }
+    assert {place for place, _ in unsafe} == {
+        "datasets/raw_files.py",  # CIFAR's: by an unpickler that builds arrays and nothing else
+        "experiment/tree.py",  # ruamel's safe loader, without tags
+    }, unsafe
 
 
 def test_pages_link_to_files_that_exist() -> None:

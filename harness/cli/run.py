@@ -12,6 +12,7 @@ from typing import Any
 
 from harness import compose
 from harness.analysis import compare
+from harness.analysis.details import environments, mixed
 from harness.analysis.tables import runs_table
 from harness.cli import leaderboard
 from harness.cli.shared import err, find, out, print_json
@@ -21,6 +22,7 @@ from harness.execution.signals import exit_code, terminable
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
+from harness.tracking.address import mask
 
 _NOTES = 10
 _LEGEND = """figures are on test, means over seeds;
@@ -110,6 +112,9 @@ def show(
     devices = sorted(set(runs["device"]) - {""})
     if devices:
         out.print(f"trained on {listing(devices)}", style="dim", markup=False)
+    made = environments(runs)
+    for text in mixed(made[~made["what"].isin(["device", "commit"])]):
+        out.print(f"made with different versions: {text}", style="yellow", markup=False)
     missing = len(outcome.plan.runs) - len(runs)
     if outcome.summary.out_of_time:
         out.print("the time of --max-hours is over: no more runs were started", style="yellow")
@@ -162,8 +167,8 @@ def _footnotes(board: Any, metric: str, outcome: compose.Outcome) -> None:
 
 
 def _command() -> str:
-    """Return the command line that goes on."""
-    return shlex.join([_program(), *sys.argv[1:]])
+    """Return the command line that goes on, without the password of a tracking server."""
+    return shlex.join([_program(), *map(mask, sys.argv[1:])])
 
 
 def _program() -> str:

@@ -502,7 +502,9 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         app(arguments)
     except HarnessError as error:
-        typer.echo(f"error: {error}", err=True)
+        from harness.tracking.address import mask
+
+        typer.echo(f"error: {mask(str(error))}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

@@ -1,5 +1,6 @@
 """Where the images of a manifest lie: from what a row says to a file below the image folders."""
 
+import functools
 import os
 import posixpath
 import unicodedata
@@ -25,7 +26,8 @@ def locate(names: Sequence[str], folders: Sequence[Path], allow_outside: bool) -
         allow_outside: Whether a path may be absolute or lead out of the folders.
 
     Raises:
-        DataError: Files are missing, lie in several folders, or are outside; all named together.
+        DataError: Files are missing, lie in several folders, or are outside, also by a symbolic
+            link; all named together.
     """
     absent = [str(folder) for folder in folders if not folder.is_dir()]
     if absent:
@@ -51,7 +53,29 @@ def locate(names: Sequence[str], folders: Sequence[Path], allow_outside: bool) -
             f"{counted(len(several), 'image lies', 'images lie')} in more than one of "
             f"{listing(map(str, folders))}: {listing(several, 5)}"
         )
+    if not allow_outside and (linked := _linked_out([files[0] for files in found], folders)):
+        raise DataError(
+            f"{counted(len(linked), 'image is', 'images are')} a symbolic link out of "
+            f"{listing(map(str, folders))}: {listing(linked, 5)}; "
+            "`allow_outside: true` permits that"
+        )
     return [Path(files[0]) for files in found]
+
+
+def _linked_out(files: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """Return the files that lie elsewhere, by a link that they are or that leads to them.
+
+    The folders themselves may be links: the user named them.
+    """
+    roots = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
+    real = functools.cache(os.path.realpath)  # of folders: there are fewer of them
+    out = []
+    for file in files:
+        folder, name = os.path.split(file)
+        place = os.path.realpath(file) if os.path.islink(file) else os.path.join(real(folder), name)
+        if not place.startswith(roots):
+            out.append(file)
+    return out
 
 
 def _leads_out(name: str) -> bool:

@@ -218,6 +218,15 @@ class RunSpec:
             **({"metric": self.metric} if self.training.select == "best" else {}),
         }
 
+    def versions(self) -> dict[str, int]:
+        """Return the version of each part that has one, by what messages call it."""
+        return {
+            f"dataset '{self.dataset.name}'": self.dataset.version,
+            f"model '{self.model.name}'": self.model.version,
+            "training": self.training.version,
+            **{f"strategy '{s.name}'": s.version for s in self.strategies},
+        }
+
     @property
     def reference(self) -> str:
         """``"balanced"`` for a run of the balanced reference, else empty."""
@@ -255,6 +264,7 @@ class RunSpec:
             "fold": self.fold,
             "folds": self.folds,
             "plugins": list(self.plugins),
+            "versions": self.versions(),
         }
 
     @classmethod

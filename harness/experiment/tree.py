@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
@@ -24,6 +24,11 @@ Place = tuple[str | int, ...]
 
 MAX_NODES = 100_000
 MAX_DEPTH = 100
+MAX_KEYS = 10_000
+MAX_MERGES = 100
+MAX_BYTES = 10_000_000
+
+_MERGE = "tag:yaml.org,2002:merge"
 
 _PLAIN = (dict, list, str, int, float, type(None))
 
@@ -58,9 +63,14 @@ class Tree:
         """Read a file.
 
         Raises:
-            ConfigError: The file does not exist, is not UTF-8 text or not YAML.
+            ConfigError: The file does not exist, is huge, is not UTF-8 text or not YAML.
         """
         try:
+            if path.stat().st_size > MAX_BYTES:
+                raise ConfigError(
+                    f"cannot read {path}: it has more than {MAX_BYTES:,} bytes, which no "
+                    "experiment file needs"
+                )
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -210,7 +220,30 @@ def _quiet_yaml(use: Callable[[YAML], Any]) -> Any:
     """Return what `use` makes of a safe loader; to use an anchor's name twice is legal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReusedAnchorWarning)
-        return use(YAML(typ="safe", pure=True))
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _Bounded
+        return use(yaml)
+
+
+class _Bounded(SafeConstructor):
+    """A safe constructor whose merges (``<<``) cannot multiply without end.
+
+    Aliases are looked at when the tree is there, at no cost for those that repeat; merges copy.
+    """
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """Merge what `node` asks for.
+
+        Raises:
+            ConstructorError: That is too much.
+        """
+        merged = (value for key, value in node.value if key.tag == _MERGE)
+        longest = max((len(v.value) for v in merged if isinstance(v, SequenceNode)), default=0)
+        if longest <= MAX_MERGES:
+            super().flatten_mapping(node)
+        if longest > MAX_MERGES or len(node.value) > MAX_KEYS:
+            problem = f"more than {MAX_MERGES} merges or {MAX_KEYS:,} keys in one mapping"
+            raise ConstructorError(None, None, problem, node.start_mark)
 
 
 def _at(error: MarkedYAMLError) -> str:

@@ -153,6 +153,34 @@ def test_paths_may_lead_out_where_that_is_allowed(folder):
     assert sorted(os.path.basename(path) for path in index.files) == ["a.png", "b.png"]
 
 
+@pytest.mark.parametrize("through", ["file", "folder", "loop of links"])
+def test_a_link_that_leads_out_is_refused_unless_that_is_allowed(folder, tmp_path, through):
+    inner = folder / "inner"
+    inner.mkdir()
+    shutil.move(folder / "b.png", inner / "b.png")
+    if through == "file":
+        (inner / "a.png").symlink_to(folder / "a.png")
+        name = "a.png"
+    elif through == "folder":
+        (inner / "sub").symlink_to(folder, target_is_directory=True)
+        name = "sub/a.png"
+    else:
+        (tmp_path / "there").symlink_to(folder, target_is_directory=True)
+        (inner / "x").symlink_to(tmp_path / "there", target_is_directory=True)
+        name = "x/a.png"
+    file = table(inner, f"path,label\nb.png,x\n{name},y\n")
+    with pytest.raises(DataError, match=r"1 image is a symbolic link out of .*inner: .*a\.png"):
+        Manifest(file=file).index()
+    assert len(Manifest(file=file, allow_outside=True).index().files) == 2
+
+
+def test_links_within_the_folder_and_a_folder_that_is_one_are_fine(folder, tmp_path):
+    (folder / "twin.png").symlink_to("a.png")
+    (tmp_path / "linked").symlink_to(folder, target_is_directory=True)
+    table(folder, "path,label\ntwin.png,x\nb.png,y\n")
+    assert len(Manifest(file=tmp_path / "linked" / "list.csv").index().files) == 2
+
+
 def test_missing_files_are_listed_together(folder):
     file = table(folder, "path,label\na.png,x\nno1.png,x\nno2.png,y\n")
     with pytest.raises(DataError, match=r"2 of 3 images missing below .*no1\.png, no2\.png"):

@@ -156,6 +156,35 @@ def test_a_bomb_of_aliases_is_refused_before_it_goes_off():
     assert "more than 100,000 values" in refused("\n".join(lines))
 
 
+@pytest.mark.parametrize("width", [10, 100, 101])
+def test_a_bomb_of_merges_is_refused_before_it_goes_off(width):
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [
+        f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * width)}], k{i}: 1}}" for i in range(1, 30)
+    ]
+    assert "merges or 10,000 keys in one mapping" in refused("\n".join(lines))
+
+
+def test_a_bomb_of_keys_is_refused_before_it_goes_off():
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    assert "is no text" in refused("\n".join([*lines, "? *a29", ": 1"]))
+
+
+def test_many_merges_and_keys_are_fine():
+    text = "a: &a {" + ", ".join(f"k{i}: 1" for i in range(900)) + "}\n"
+    values = parse(text + "b: {<<: [" + ", ".join(["*a"] * 10) + "], own: 2}").values
+    assert len(values["b"]) == 901
+
+
+def test_a_huge_file_is_refused_unread(tmp_path):
+    path = tmp_path / "huge.yaml"
+    with open(path, "wb") as file:
+        file.truncate(10_000_001)
+    with pytest.raises(ConfigError, match="more than 10,000,000 bytes"):
+        Tree.read(path)
+
+
 @pytest.mark.parametrize("text", ["a: &x [*x]", "a: &x {b: *x}", "a: &x [1, {c: [*x]}]"])
 def test_what_contains_itself_is_refused(text):
     assert "100 levels" in refused(text)

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-all check lint types imports bench audit clean
+.PHONY: quickstart test test-all check lint types imports faults bench audit clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -31,8 +31,16 @@ imports: .venv/.installed
 
 check: lint types imports test
 
-bench: .venv/.installed
-	$(BIN)/python -m tests.benchmarks
+faults: .venv/.installed
+	$(BIN)/python -m pytest -n 0 tests/faults
+
+DEVICE ?= cpu
+bench: .venv/.bench
+	$(BIN)/python -m tests.benchmarks --device $(DEVICE) --out results/reference/speed-$(DEVICE)
+
+.venv/.bench: .venv/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	touch $@
 
 # known holes in the versions of constraints.txt; asks the network, so `check` and CI do not run it
 audit: .venv/.installed

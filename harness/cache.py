@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -37,7 +38,10 @@ def folder() -> Path:
 
 
 def _user_caches() -> Path:
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and a user whom the system does not know, as in containers
+        return Path(tempfile.gettempdir())
     if sys.platform == "darwin":
         return home / "Library" / "Caches"
     if sys.platform == "win32":
@@ -163,6 +167,19 @@ def save_notes(key: str, version: str, notes: dict[str, list[Any]]) -> None:
             file.write(json.dumps({"version": version, "notes": notes}).encode())
     except OSError as error:
         log.warning("cannot write %s: %s", _notes_path(key), error)
+
+
+def save_lines(key: str, lines: Iterable[str]) -> Path | None:
+    """Store lines of text for the user to read, and return where; None where that fails."""
+    path = folder() / "lists" / f"{key}.txt"
+    try:
+        with replacing(path) as file:
+            # a file name may hold bytes that are no text
+            file.writelines(f"{line}\n".encode(errors="surrogateescape") for line in lines)
+    except OSError as error:
+        log.warning("cannot write %s: %s", path, error)
+        return None
+    return path
 
 
 def _notes_path(key: str) -> Path:

@@ -1,6 +1,7 @@
 """Where the rooms are put together: what `harness run` does, also for a notebook."""
 
 import fnmatch
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,11 +23,16 @@ from harness.execution.shard import parse, part_of
 from harness.execution.store import Store
 from harness.execution.weights import WeightKeeper
 from harness.experiment.expand import Plan, expand
+from harness.experiment.model_names import OWN
 from harness.experiment.schema import Experiment, load
+from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
+from harness.strategies.base import head_of
+from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
+from harness.training.rundir import CHECKPOINT_SECONDS
 from harness.tuning.tuned import Finding, found_of, with_tuned
 
 if TYPE_CHECKING:
@@ -47,7 +53,8 @@ class Options:
 
     Attributes:
         results: The results folder.
-        only: Patterns; a run is kept if one matches its recipe, dataset, model, key or folder.
+        only: Patterns, or one alone; a run is kept if one matches its recipe, dataset, model, key
+            or folder.
         limit: Most runs to do now.
         shard: Which part of the runs is this machine's, such as ``2/8``; None for all of them.
         jobs: Slots; by default one per core, or `runs_per_gpu`.
@@ -58,6 +65,10 @@ class Options:
         retry_failed: Also do runs that failed before.
         force: Also do runs that are done.
         fail_fast: Stop after the first failure.
+        max_failures: Start no more after so many runs failed or diverged.
+        max_hours: Start no more after so many hours.
+        run_timeout: Seconds after which a run is taken to hang and ended (`local` alone).
+        checkpoint_every: Seconds of training between two checkpoints of a run.
         yes: Go on beyond `GRID_LIMIT` runs.
         track: Mirror to MLflow.
     """
@@ -74,8 +85,16 @@ class Options:
     retry_failed: bool = False
     force: bool = False
     fail_fast: bool = False
+    max_failures: int | None = None
+    max_hours: float | None = None
+    run_timeout: float | None = None
+    checkpoint_every: float = CHECKPOINT_SECONDS
     yes: bool = False
     track: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.only, str):
+            object.__setattr__(self, "only", (self.only,))
 
 
 @dataclass(frozen=True)
@@ -171,6 +190,8 @@ def check_options(options: Options) -> None:
         )
     if options.shard is not None:
         parse(options.shard)
+    if options.run_timeout is not None and options.executor != "local":
+        raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
 
 
 def execute(
@@ -189,7 +210,7 @@ def execute(
 
     Raises:
         HarnessError: Something is wrong before training starts.
-        KeyboardInterrupt: After running attempts were discarded.
+        KeyboardInterrupt: After what ran has written a checkpoint.
     """
     check_options(options)
     plan = planned(experiment, Store(options.results, experiment.name))
@@ -206,8 +227,9 @@ def carry_out(
 
     Raises:
         HarnessError: Something is wrong before training starts.
-        KeyboardInterrupt: After running attempts were discarded.
+        KeyboardInterrupt: After what ran has written a checkpoint.
     """
+    begun = time.monotonic()
     experiment = plan.experiment
     store = Store(options.results, experiment.name)
     selected = tuple(spec for spec in select(plan.runs, options.only) if wanted(spec))
@@ -219,6 +241,9 @@ def carry_out(
             f"{experiment.source}: {len(todo):,} runs to do, more than {GRID_LIMIT:,}; "
             "give --yes if that is meant, or --only and --limit to do a part"
         )
+    address = resolve(options.results, experiment.tracking.uri) if options.track else None
+    if todo:
+        check_models(plan, todo)
     for note in plan.notes:
         say(console, f"note: {note}")
     for change in changes(store, selected):
@@ -238,11 +263,36 @@ def carry_out(
             mirror = stack.enter_context(mirrored(experiment, options, console))
             listeners = [] if mirror is None else [mirror]
             if todo:
-                summary = _run(experiment, todo, store, executor, options, listeners, console)
-    shown = options.track and experiment.tracking.uri is None
-    command = ui_command(store.results) if shown else None
+                until = begun + 3600 * options.max_hours if options.max_hours else None
+                summary = _run(
+                    experiment, todo, store, executor, options, listeners, console, until
+                )
+    command = ui_command(store.results) if address is not None and address.own else None
     found = tuple(finding for _, finding in found_of(plan, store))
     return Outcome(plan, store, selected, summary, command, found)
+
+
+def check_models(plan: Plan, runs: Sequence[RunSpec]) -> None:
+    """Build every network that may not fit its images, or whose weights may not fit it, once.
+
+    Our own without weights fit whatever they are given; they cost no import of torch here.
+
+    Raises:
+        ConfigError: A model cannot be built, which every one of its runs would find out by itself.
+    """
+    unsure = {
+        (spec.model, spec.dataset_label, head_of(spec.strategies)): spec
+        for spec in runs
+        if spec.model.name not in OWN or spec.model.weights is not None
+    }
+    for (model, dataset, head), spec in unsure.items():
+        from harness.training.models import build
+
+        info = plan.infos[dataset]
+        try:
+            build(model, info.shape, len(info.class_names), head, spec.seed)
+        except ConfigError as error:
+            raise ConfigError(f"{plan.experiment.source}: dataset '{dataset}': {error}") from None
 
 
 def _run(
@@ -253,11 +303,21 @@ def _run(
     options: Options,
     mirror: Sequence[Listener],
     console: Console,
+    until: float | None,
 ) -> Summary:
     keeper = WeightKeeper(store, experiment.keep_weights, experiment.weights_gb)
     with Display(console, len(todo), experiment.metric) as display:
         listeners = [display, *mirror]
-        return run(todo, store, executor, listeners, keeper, options.fail_fast)
+        return run(
+            todo,
+            store,
+            executor,
+            listeners,
+            keeper,
+            options.fail_fast,
+            max_failures=options.max_failures,
+            deadline=until,
+        )
 
 
 def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
@@ -265,14 +325,20 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
     if options.executor == "inline":
         from harness.execution.executors.inline import Inline
 
-        return Inline(options.device, keep_weights)
+        return Inline(options.device, keep_weights, options.checkpoint_every)
     if options.executor == "ray":
         from harness.execution.executors.ray import Ray
 
-        device, jobs = options.device, options.jobs
-        return Ray(options.address, device, jobs, options.runs_per_gpu, keep_weights)
+        return Ray(
+            options.address,
+            options.device,
+            options.jobs,
+            options.runs_per_gpu,
+            keep_weights,
+            options.checkpoint_every,
+        )
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
-    return Local(shared, keep_weights)
+    return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)
 
 
 def cost(plan: Plan, runs: Sequence[RunSpec], options: Options, console: Console) -> Estimate:
@@ -303,7 +369,7 @@ def run_experiment(
     """Run an experiment from Python and return one row per finished run.
 
     Args:
-        experiment: An experiment file, or the same keys as a mapping.
+        experiment: An experiment file, the name of a shipped one, or the same keys as a mapping.
         results: The results folder.
         settings: Assignments such as ``"training.lr=0.05"``.
         plugins: Modules and files to import.
@@ -316,7 +382,8 @@ def run_experiment(
 
     forget()  # files may have changed since this process last looked
     chosen = Options(results=Path(results), **options)
-    outcome = execute(load(experiment, settings, plugins), chosen, Console(stderr=True))
+    asked = experiment if isinstance(experiment, Mapping) else find(experiment)
+    outcome = execute(load(asked, settings, plugins), chosen, Console(stderr=True))
     return runs_table(outcome.store, outcome.plan.runs)
 
 
@@ -330,7 +397,7 @@ def check_names(plan: Plan) -> None:
         try:
             check_class_names(info.class_names)
         except ConfigError as error:
-            raise ConfigError(f"dataset '{dataset}': {error}") from None
+            raise ConfigError(f"{plan.experiment.source}: dataset '{dataset}': {error}") from None
 
 
 @contextmanager

@@ -6,16 +6,25 @@ code 2. Any other exception is a bug of ours or of a plugin and keeps its traceb
     HarnessError
     ├── ConfigError   the experiment file or the command line
     ├── DataError     files, labels or splits of a dataset
+    │   └── BadFilesError   files that are bad or missing, each with the reason
     ├── StoreError    the results folder
     └── TrackingError the MLflow database or server
 """
 
+import copy
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 
 class HarnessError(Exception):
     """A mistake that the message explains, with what to do about it."""
+
+    def within(self, place: str) -> Self:
+        """Return the same error with the place where it was met said first."""
+        found = copy.copy(self)
+        found.args = (f"{place}: {self}",)
+        return found
 
 
 class ConfigError(HarnessError):
@@ -24,6 +33,19 @@ class ConfigError(HarnessError):
 
 class DataError(HarnessError):
     """A dataset cannot be read or split as asked."""
+
+
+class BadFilesError(DataError):
+    """Files of a dataset are not what they should be.
+
+    Args:
+        message: For the user.
+        reasons: What is wrong with each, by path.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = reasons or {}
 
 
 class StoreError(HarnessError):

@@ -53,10 +53,12 @@ def of_dataset(dataset: Dataset) -> Experiment:
     suited = [
         name for name in ALONE if dataset.kind == "image" or name not in ("augment", "cutmix")
     ]
+    _, folds = dataset.indexed().first_fold()  # those that the set itself names
     return load(
         {
             "name": FOLDER,
             "datasets": [dataset.config()],
+            "folds": folds,
             "recipes": {name: [name] for name in suited},
             "models": ["tiny_cnn" if dataset.kind == "image" else "mlp"],
             "seeds": 1,

@@ -18,6 +18,7 @@ from harness.execution.store import Store
 from harness.experiment.design import NOTHING
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment, load
+from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
 from harness.experiment.tune import tuned_name
 from harness.tracking.mirror import misses
@@ -216,7 +217,7 @@ def tune_experiment(
     """Tune an experiment from Python and return Optuna's studies.
 
     Args:
-        experiment: An experiment file, or the same keys as a mapping.
+        experiment: An experiment file, the name of a shipped one, or the same keys as a mapping.
         results: The results folder.
         settings: Assignments such as ``"tune.trials=80"``.
         plugins: Modules and files to import.
@@ -227,5 +228,6 @@ def tune_experiment(
     """
     forget()  # files may have changed since this process last looked
     chosen = Options(results=Path(results), **options)
-    searched = tune(load(experiment, settings, plugins), chosen, Console(stderr=True))
+    asked = experiment if isinstance(experiment, Mapping) else find(experiment)
+    searched = tune(load(asked, settings, plugins), chosen, Console(stderr=True))
     return list(searched.studies)

@@ -1,5 +1,6 @@
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -172,3 +173,12 @@ def test_notes_that_cannot_be_written_are_only_logged(tmp_path, monkeypatch, cap
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file"))
     cache.save_notes("key", "1", {})
     assert "cannot write" in caplog.text
+
+
+def test_i30_without_a_home_the_cache_lies_in_the_temporary_folder(monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(cache.VARIABLE)
+    monkeypatch.setattr(Path, "home", unknown)
+    assert cache.folder() == Path(tempfile.gettempdir()) / "imbalance-harness"

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from harness import errors
@@ -8,6 +10,15 @@ from harness.errors import ConfigError, DataError, HarnessError, counted, did_yo
 def test_every_error_of_a_user_is_caught_as_one(name):
     assert issubclass(getattr(errors, name), HarnessError)
     assert not issubclass(HarnessError, ValueError), "pydantic would swallow it in a validator"
+
+
+def test_an_error_says_where_it_was_met_and_stays_what_it_is():
+    found = errors.BadFilesError("2 files", {"a": "empty"})
+    for again in (found.within("set"), pickle.loads(pickle.dumps(found.within("set")))):
+        assert isinstance(again, errors.BadFilesError)
+        assert str(again) == "set: 2 files"
+        assert again.reasons == {"a": "empty"}
+    assert str(found) == "2 files"
 
 
 def test_config_and_data_errors_can_be_told_apart():

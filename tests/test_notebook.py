@@ -36,3 +36,16 @@ def test_an_executor_that_is_none_is_refused_here_too(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'inline'"):
         harness.run({"name": "x", "datasets": ["digits"]}, results=tmp_path, executor="inlin")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shipped_experiment_is_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ["seeds=1", "training.max_steps=1", "training.batch_size=8"]
+    runs = harness.run(
+        "quickstart", settings=settings, executor="inline", only="smote", track=False
+    )
+    assert list(runs["recipe"]) == ["smote"]
+    with pytest.raises(ConfigError, match="did you mean 'quickstart'"):
+        harness.run("quickstar")

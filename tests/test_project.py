@@ -55,7 +55,7 @@ def test_bounds_are_those_that_were_promised() -> None:
     for wanted in ("mlflow>=3.17,<4", "optuna>=5,<6", "torch>=2.11", "torchvision>=0.26"):
         assert wanted in PROJECT["dependencies"]
     assert PROJECT["requires-python"] == ">=3.11"
-    assert PROJECT["optional-dependencies"].keys() == {"ray", "timm", "audit", "dev"}
+    assert PROJECT["optional-dependencies"].keys() == {"ray", "timm", "audit", "bench", "dev"}
     assert not any(name.startswith("opencv-python>") for name in PROJECT["dependencies"])
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from harness.errors import HarnessError, StoreError, did_you_mean, listing
-from harness.execution.runner import failure
+from harness.execution.runner import failure, status_of
 from harness.execution.store import Store, Stored, read_json
 from harness.experiment.metric_names import METRICS
 from harness.experiment.spec import RunSpec
@@ -65,7 +65,7 @@ def _row(spec: RunSpec, stored: Stored) -> dict[str, Any]:
         **{f"{FACTOR}{factor}": level for factor, level in spec.levels},
     }
     if stored.failed:
-        row["reason"] = failure(stored.path)
+        row["status"], row["reason"] = status_of(stored.path), failure(stored.path)
         return row
     try:
         return row | _result(stored.path)

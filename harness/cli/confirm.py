@@ -9,7 +9,7 @@ from harness import compose, reporting
 from harness.analysis.intervals import BETTER, EXPLORATORY
 from harness.analysis.tables import records
 from harness.analysis.words import in_words, unit_of
-from harness.cli.run import interrupted, not_done
+from harness.cli.run import not_done, resumable
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted
 from harness.experiment.schema import load
@@ -33,10 +33,8 @@ def run(
     if not choice.recipes:
         out.print("nothing to confirm: no remedy stands above doing nothing on val")
         return
-    try:
+    with resumable():
         done = reporting.confirm(choice, chosen, err, margin)
-    except KeyboardInterrupt:
-        interrupted()
     bad = not_done(done.outcome, done.runs)
     if as_json:
         gains = json.loads(done.gains.to_json(orient="records"))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.cli.detect_columns import Columns, Roles, find_roles, identifiers
+from harness.cli.detect_columns import Roles, find_roles, identifiers
 from harness.cli.detect_files import NameColumn, find_names
+from harness.cli.detect_label import Columns
 from harness.datasets import columns
 from harness.datasets.folders import IMAGE_FORMATS, class_source
 from harness.datasets.table_file import read_cells, texts
@@ -27,14 +28,12 @@ class Found:
         fields: Its fields; only plain values.
         comments: What to say beside a field, by field.
         remarks: What was decided, and why.
-        folds: Number of folds that the source names, or None.
     """
 
     name: str
     fields: Mapping[str, Any]
     comments: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
-    folds: int | None = None
 
 
 def look(path: Path, label: str | None = None) -> Found:
@@ -164,7 +163,7 @@ def _file(path: Path, label: str | None) -> Found:
     try:
         cells, _ = read_cells(path.expanduser(), "auto", (), "auto")
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise error.within(str(path)) from None
     columns = {str(name): texts(cells[name]) for name in cells.columns}
     bare = list(columns) == [f"column_{k}" for k in range(len(columns))]
     names = find_names(path, columns)
@@ -210,7 +209,7 @@ def _manifest(path: Path, names: NameColumn, roles: Roles, missing: int) -> Foun
             comments["drop"] = f"{rows} without a label left out"
             remarks.append(f"{rows} without a value in column '{roles.label}' left out")
     fields |= roles.others
-    return Found("manifest", fields, comments, tuple(remarks), roles.folds)
+    return Found("manifest", fields, comments, tuple(remarks))
 
 
 def _table(path: Path, columns: Columns, roles: Roles, bare: bool) -> Found:
@@ -221,8 +220,9 @@ def _table(path: Path, columns: Columns, roles: Roles, bare: bool) -> Found:
     if bare and last:
         comments["label_column"] = "the last column; the file has no header"
     fields |= roles.others
-    dropped = identifiers(columns, {str(roles.label), *roles.others.values()})
+    dropped = identifiers(columns, {str(roles.label), *roles.others.values(), *roles.unused})
+    dropped = (*roles.unused, *dropped)
     if dropped and len(dropped) + 1 + len(roles.others) < len(columns):
         fields["drop_columns"] = list(dropped)
-        comments["drop_columns"] = "they name rows, and say nothing about the class"
-    return Found("table", fields, comments, roles.remarks, roles.folds)
+        comments["drop_columns"] = "they name rows, classes or splits: nothing to learn from"
+    return Found("table", fields, comments, roles.remarks)

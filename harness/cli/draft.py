@@ -5,26 +5,22 @@ what there is to change.
 """
 
 import json
-import os
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.cli.detect import Found
-from harness.cli.portrait import Portrait, sizes_of
-from harness.errors import counted
-from harness.registry import datasets
+from harness.cli.portrait import Portrait
+from harness.errors import DataError, counted
 
 SEEDS = 3
 _STEPS = 3000
 _EPOCHS = (10, 100)
 _BATCH = (8, 128)
-_LARGE = 200
 _FOLDS = 5
 _FEWEST = 15
 """Samples of the rarest class below which one test set says little, and folds are suggested."""
@@ -43,71 +39,6 @@ class Budget:
     batch_size: int
     epochs: int
     steps: int
-
-
-def labelled(found: Found, data: Path) -> Found:
-    """Return what was found under the name of the file or folder, by which tables call it."""
-    name = Path(os.path.abspath(data.expanduser())).stem
-    return replace(found, fields={"label": name or found.name, **found.fields})
-
-
-def settled(found: Found) -> Found:
-    """Return what was found with what the images themselves ask for: size, bad files, flips.
-
-    Raises:
-        DataError: The files cannot be read.
-    """
-    cls = datasets.get(found.name)
-    fields, comments = dict(found.fields), dict(found.comments)
-    if found.name == "table":
-        remarks = _one_spelling(cls.model_validate(fields).indexed().warnings, fields, comments)
-        return replace(found, fields=fields, comments=comments, remarks=found.remarks + remarks)
-    from harness.datasets.images import facts_of
-
-    source = cls.model_validate(fields).source()
-    remarks = _one_spelling(source.warnings, fields, comments)
-    facts = facts_of(source.files)
-    bad = sum(bool(of_file.trouble or of_file.mislabelled) for of_file in facts)
-    if bad:
-        fields["on_bad_image"] = "skip"
-        comments["on_bad_image"] = f"{counted(bad, 'bad file')}: an error without this line"
-    sizes = sizes_of(source.files)
-    if sizes is not None:
-        fields["image_size"] = _image_size(sizes)
-        comments["image_size"] = f"files: {sizes.text()}; larger shows more and takes longer"
-    mirrored = not all(re.fullmatch(r"\w|\d+", name) for name in source.class_names)
-    fields["horizontal_flip"] = mirrored
-    fields["vertical_flip"] = False
-    comments["horizontal_flip"] = (
-        "does a mirrored image keep its class? not so for digits, text, left and right"
-    )
-    comments["vertical_flip"] = "and upside down? true for microscopy, skin, satellites"
-    return replace(found, fields=fields, comments=comments, remarks=found.remarks + remarks)
-
-
-def _one_spelling(
-    warnings: Sequence[str], fields: dict[str, Any], comments: dict[str, str]
-) -> tuple[str, ...]:
-    """Have labels that differ only in case or blanks counted as one class; say which."""
-    alike = [warning for warning in warnings if "normalize_labels" in warning]
-    if alike:
-        fields["normalize_labels"] = True
-        comments["normalize_labels"] = (
-            "labels that differ only in case or blanks are one class; without this line, several"
-        )
-    return tuple(f"{warning.rpartition(';')[0]}; made one class" for warning in alike)
-
-
-def _image_size(sizes: Any) -> int:
-    height, width = int(sizes.height.max()), int(sizes.width.max())
-    if sizes.alike and height == width <= 64:
-        return height
-    if sizes.short < 32:
-        return max(8, int(sizes.short))
-    if max(height, width) <= 48:
-        return 32
-    usual = (32, 48, 64) if sizes.short < _LARGE else (128,)
-    return max(size for size in usual if size <= sizes.short)  # enlarges few files
 
 
 def budget(train: int) -> Budget:
@@ -129,9 +60,13 @@ def text_of(file: Path, data: Path, found: Found, seen: Portrait) -> str:
     """
     plan = budget(int(seen.info.counts[0].sum()))
     factors = _factors(seen.info.kind)
-    recipes = 2 ** len(factors)
+    recipes, seeds = 2 ** len(factors), _seeds(seen)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")[:100] or "experiment"
-    runs = f"{recipes} recipes × {SEEDS} seeds = {recipes * SEEDS} runs of {plan.steps:,} steps"
+    times = f"{recipes} recipes × {counted(seeds, 'seed')}"
+    if seen.folds is not None:
+        times += f" × {seen.folds} folds"
+    total = recipes * seeds * (seen.folds or 1)
+    runs = f"{times} = {total:,} runs of {plan.steps:,} steps"
     lines = [
         f"# harness run {_one_line(shlex.quote(file.as_posix()))}",
         f"# {runs}; --smoke tries each for a few steps",
@@ -149,8 +84,8 @@ def text_of(file: Path, data: Path, found: Found, seen: Portrait) -> str:
         "",
         *_models(seen),
         "",
-        f"seeds: {SEEDS}" + _beside("5 or more to tell small gains from noise"),
-        *_folds(found, seen),
+        f"seeds: {seeds}" + _beside(_more_seeds(seen)),
+        *_folds(seen),
         "",
         *_training(plan),
         "",
@@ -230,13 +165,25 @@ def _models(seen: Portrait) -> list[str]:
     ]
 
 
-def _folds(found: Found, seen: Portrait) -> list[str]:
-    if found.folds is not None:
+def _seeds(seen: Portrait) -> int:
+    """Return how many seeds give at least `SEEDS` runs of a recipe, each in every fold."""
+    return SEEDS if seen.folds is None else -(-SEEDS // seen.folds)
+
+
+def _more_seeds(seen: Portrait) -> str:
+    if seen.folds is None:
+        return "5 or more to tell small gains from noise"
+    return "each runs every fold; more to tell small gains from noise"
+
+
+def _folds(seen: Portrait) -> list[str]:
+    if seen.folds is not None:
         return [
-            f"# folds: {found.folds}" + _beside("the folds that the file names: each is test once")
+            f"folds: {seen.folds}"
+            + _beside("the folds that the file names: each is test once for every seed")
         ]
     rarest = int(seen.info.counts.sum(axis=0).min())
-    if rarest >= _FEWEST:
+    if rarest >= _FEWEST or not _foldable(seen):
         return []
     return [
         f"# folds: {_FOLDS}"
@@ -245,6 +192,16 @@ def _folds(found: Found, seen: Portrait) -> list[str]:
             f"once, for {_FOLDS} times the runs"
         )
     ]
+
+
+def _foldable(seen: Portrait) -> bool:
+    """Whether the set can be cut in folds: it has no split, and every class enough to go round."""
+    try:
+        for fold in range(_FOLDS):
+            seen.dataset.info(0, fold, _FOLDS)
+    except DataError:
+        return False
+    return True
 
 
 def _rate(batch_size: int) -> float:

@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli.portrait import Portrait, portrait, show
+from harness.cli.portrait import Portrait, portrait, portrait_alone, show
 from harness.cli.shared import err, find, out, print_json, shipped
 from harness.datasets.base import Dataset
-from harness.errors import ConfigError, did_you_mean, listing
+from harness.errors import BadFilesError, ConfigError, did_you_mean, listing
 from harness.experiment.schema import load
 from harness.experiment.tree import Tree
 from harness.experiment.validate import Problems
@@ -15,8 +15,17 @@ from harness.registry import datasets, load_plugins
 
 
 def run(dataset: str, sets: Sequence[str], plugins: Sequence[str], as_json: bool) -> None:
-    """Print the portrait of a dataset, or of every dataset of an experiment."""
-    found = _portraits(dataset, sets, plugins)
+    """Print the portrait of a dataset, or of every dataset of an experiment.
+
+    Raises:
+        HarnessError: A dataset is missing or not what it should be.
+    """
+    try:
+        found = _portraits(dataset, sets, plugins)
+    except BadFilesError as error:
+        if as_json:
+            print_json({"error": str(error), "bad_files": dict(error.reasons)})
+        raise
     if as_json:
         print_json({"datasets": [item.data() for item in found]})
         return
@@ -29,13 +38,12 @@ def run(dataset: str, sets: Sequence[str], plugins: Sequence[str], as_json: bool
 def _portraits(dataset: str, sets: Sequence[str], plugins: Sequence[str]) -> list[Portrait]:
     load_plugins(plugins)
     if dataset in datasets:
-        return [portrait(named(dataset, {}, sets))]
+        return [portrait_alone(named(dataset, {}, sets))]
     path = Path(os.path.expanduser(dataset))
     if dataset in shipped() or path.suffix.lower() in (".yaml", ".yml"):
         experiment = load(find(dataset), sets, plugins)
-        fold = 0 if experiment.folds else None
         return [
-            portrait(source, experiment.seeds[0], fold, experiment.folds)
+            portrait(source, experiment.seeds[0], experiment.folds)
             for source in experiment.datasets
         ]
     if not os.path.exists(path):
@@ -45,7 +53,7 @@ def _portraits(dataset: str, sets: Sequence[str], plugins: Sequence[str]) -> lis
             f"{did_you_mean(dataset, known)} (datasets: {listing(datasets, 40)}; "
             f"experiments: {listing(shipped())})"
         )
-    return [portrait(standing_at(path, sets))]
+    return [portrait_alone(standing_at(path, sets))]
 
 
 def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
@@ -68,7 +76,7 @@ def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
 def standing_at(path: Path, sets: Sequence[str]) -> Dataset:
     """Return the dataset that lies at a path, read as `harness new` would read it."""
     from harness.cli.detect import look
-    from harness.cli.draft import labelled, settled
+    from harness.cli.settle import labelled, settled
 
     label = next((edit[13:] for edit in sets if edit.startswith("label_column=")), None)
     found = settled(labelled(look(path, label), path))

@@ -4,9 +4,10 @@ import shlex
 from pathlib import Path
 
 from harness.cli.detect import Found, look
-from harness.cli.draft import labelled, settled, text_of
+from harness.cli.draft import text_of
 from harness.cli.inspect import named
-from harness.cli.portrait import Portrait, portrait, show
+from harness.cli.portrait import Portrait, portrait_alone, show
+from harness.cli.settle import labelled, settled
 from harness.cli.shared import out
 from harness.errors import ConfigError, HarnessError
 from harness.experiment.expand import Plan, expand
@@ -27,7 +28,7 @@ def run(file: Path, data: Path, label: str | None, force: bool) -> None:
     if place.exists() and not force:
         raise ConfigError(f"{file} exists already; --force overwrites it")
     found = settled(labelled(look(data, label), data))
-    seen = portrait(named(found.name, dict(found.fields), ()))
+    seen = portrait_alone(named(found.name, dict(found.fields), ()))
     text = text_of(file, data, found, seen)
     plan = _verified(file, data, text)
     try:
@@ -47,7 +48,7 @@ def _verified(file: Path, data: Path, text: str) -> Plan:
     try:
         return expand(resolve(Tree(str(file), text)))
     except HarnessError as error:
-        raise type(error)(f"no experiment can be made of {data} as it is: {error}") from None
+        raise error.within(f"no experiment can be made of {data} as it is") from None
 
 
 def _say(file: Path, found: Found, seen: Portrait, plan: Plan) -> None:

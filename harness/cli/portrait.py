@@ -81,12 +81,14 @@ class Portrait:
         index: Its samples.
         info: Its splits.
         sizes: Sizes of its files, or None where it has none.
+        folds: Number of folds of which the first is test, or None.
     """
 
     dataset: Dataset
     index: Index
     info: Info
     sizes: Sizes | None
+    folds: int | None = None
 
     @property
     def factor(self) -> float:
@@ -156,6 +158,7 @@ class Portrait:
             "shape": list(info.shape),
             "dtype": self.dtype(),
             "samples": {name: int(values.sum()) for name, values in counts.items()},
+            "folds": self.folds,
             "imbalance_factor": round(self.factor, 3),
             "classes": [
                 {
@@ -168,20 +171,30 @@ class Portrait:
             ],
             "files": None if self.sizes is None else self.sizes.text(),
             "content": info.content,
+            "row_digests": dict(info.digests),
             "warnings": self.warnings(),
+            "bad_files": dict(self.index.bad_files),
         }
 
 
-def portrait(
-    dataset: Dataset, seed: int = 0, fold: int | None = None, folds: int | None = None
-) -> Portrait:
-    """Return what a dataset looks like for one seed.
+def portrait(dataset: Dataset, seed: int = 0, folds: int | None = None) -> Portrait:
+    """Return what a dataset looks like for one seed, with folds in the first of them.
 
     Raises:
         DataError: It is missing or cannot be split as asked.
     """
     index = dataset.indexed()
-    return Portrait(dataset, index, dataset.info(seed, fold, folds), sizes_of(index.files))
+    info = dataset.info(seed, None if folds is None else 0, folds)
+    return Portrait(dataset, index, info, sizes_of(index.files), folds)
+
+
+def portrait_alone(dataset: Dataset) -> Portrait:
+    """Return what a dataset looks like outside an experiment, in the folds that it names itself.
+
+    Raises:
+        DataError: It is missing or cannot be split.
+    """
+    return portrait(dataset, folds=dataset.indexed().first_fold()[1])
 
 
 def show(found: Portrait, out: Console) -> None:
@@ -190,13 +203,17 @@ def show(found: Portrait, out: Console) -> None:
     totals = ", ".join(f"{int(info.counts[k].sum()):,} {name}" for k, name in enumerate(SPLITS))
     out.print(found.dataset.display(), style="bold", highlight=False)
     _line(out, f"{found.classes} classes; {totals}; imbalance factor {found.factor:.4g} in train")
+    if found.folds is not None:
+        _line(out, f"test is the first of {found.folds} folds")
     shape = " × ".join(map(str, info.shape))
     columns = f"table of {counted(info.shape[0], 'column')}"
     what = f"image of {shape}" if info.kind == "image" else columns
     dtype = found.dtype()
     files = f"; files: {found.sizes.text()}" if found.sizes is not None else ""
     _line(out, f"{what}{f', {dtype}' if dtype else ''}{files}")
-    _line(out, f"content {info.content[:12]}")
+    subset = info.digests.get("subset")
+    drawn = f"; long-tailed subset {subset[:12]} (SHA-256 of its rows)" if subset else ""
+    _line(out, f"content {info.content[:12]}{drawn}")
     out.print(_table(found, "#" if out.options.ascii_only else "▏▎▍▌▋▊▉█"))
     hidden = found.classes - _MOST_CLASSES
     if hidden > 0:

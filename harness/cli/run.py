@@ -1,22 +1,24 @@
 """`harness run`: do what is missing, show the leaderboard."""
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
-
-from rich.table import Table
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from harness import compose
-from harness.analysis.compare import leaderboard
+from harness.analysis import compare
 from harness.analysis.details import environments, mixed
 from harness.analysis.tables import runs_table
+from harness.cli import leaderboard
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted, listing
+from harness.execution.runner import FAILED
+from harness.execution.signals import exit_code, terminable
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
@@ -42,12 +44,10 @@ def run(
     experiment = load(find(file), sets, plugins)
     if smoke:
         experiment = compose.smoke(experiment)
-    try:
+    with resumable():
         outcome = compose.execute(experiment, compose.Options(**options), err)
-    except KeyboardInterrupt:
-        interrupted()
     table = runs_table(outcome.store, outcome.plan.runs)
-    board = leaderboard(table, experiment.metric)
+    board = compare.leaderboard(table, experiment.metric)
     bad = not_done(outcome, table)
     if as_json:
         records = json.loads(board.to_json(orient="records"))
@@ -62,11 +62,17 @@ def run(
     sys.exit(1 if bad else 0)
 
 
-def interrupted() -> NoReturn:
-    """Say how to go on, and exit."""
-    err.print("interrupted; finished runs are kept. To go on:")
-    err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(130)
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say how to go on where what is done inside is interrupted, and exit."""
+    try:
+        with terminable():
+            yield
+    except KeyboardInterrupt as error:
+        err.print("interrupted; finished runs are kept, and what ran goes on from its checkpoint.")
+        err.print("To go on:")
+        err.print(f"  {_command()}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(exit_code(error))
 
 
 def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
@@ -96,7 +102,7 @@ def show(
     if not board.empty:
         costs = {(f.dataset, f.model, tuned_name(f.recipe)): f.seconds for f in outcome.found}
         for key, group in board.groupby(["dataset", "reference", "model"], sort=False):
-            out.print(_table(key, group, metric, costs))
+            leaderboard.show(out, key, group, metric, costs)
     _footnotes(board, metric, outcome)
     if outcome.summary.weights_dropped:
         out.print(
@@ -110,14 +116,18 @@ def show(
     for text in mixed(made[~made["what"].isin(["device", "commit"])]):
         out.print(f"made with different versions: {text}", style="yellow", markup=False)
     missing = len(outcome.plan.runs) - len(runs)
+    if outcome.summary.out_of_time:
+        out.print("the time of --max-hours is over: no more runs were started", style="yellow")
     if missing:
-        out.print(f"{missing} of {len(outcome.plan.runs)} runs are still missing", style="yellow")
+        left = f"{missing:,} of {counted(len(outcome.plan.runs), 'run')}"
+        out.print(f"{left} {'is' if missing == 1 else 'are'} still missing", style="yellow")
     if bad:
-        out.print(f"{len(bad)} runs are not done:", style="red")
+        out.print(f"{counted(len(bad), 'run is', 'runs are')} not done:", style="red")
         for item in bad[:10]:
             text = f"  {item['run']}: {item['status']}: {item['reason']}"
             out.print(text, markup=False, highlight=False, soft_wrap=True)
-        if any(item["status"] == "failed" for item in bad):
+            out.print(f"    see {item['path']}/log.txt", style="dim", soft_wrap=True)
+        if any(item["status"] in FAILED for item in bad):
             out.print("do them again with --retry-failed", style="red")
         if any(item["status"] == "diverged" for item in bad):
             out.print("what diverged will do so again: lower training.lr", style="red")
@@ -139,78 +149,6 @@ def _notes(runs: Any, outcome: compose.Outcome) -> None:
         out.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(counts) > _NOTES:
         out.print(f"… and {len(counts) - _NOTES} more notes, in each run's log.txt", style="dim")
-
-
-def _table(
-    key: tuple[str, str, str], group: Any, metric: str, costs: Mapping[tuple[str, str, str], float]
-) -> Table:
-    dataset, reference, model = key
-    cell = None if reference else (dataset, model)
-    shown = set(group["recipe"])
-    searched = {n: cost for (*of, n), cost in costs.items() if tuple(of) == cell and n in shown}
-    title = " · ".join(
-        part for part in (dataset, reference and f"{reference} reference", model) if part
-    )
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("recipe", overflow="fold")
-    scale = scale_of(metric)
-    unit = " %" if scale > 1 else ""
-    for column in (
-        f"{metric}{unit}",
-        "± sd",
-        "n",
-        "many",
-        "med",
-        "few",
-        "worst",
-        "vs nothing",
-        "s",
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
-    if searched:
-        table.add_column("search s", justify="right", no_wrap=True)
-    for row in group.to_dict("records"):
-        failed = f" ({row['failed']} failed)" if row["failed"] else ""
-        table.add_row(
-            row["recipe"],
-            number(row.get("test"), scale),
-            number(row.get("sd"), scale),
-            f"{row['n']}{failed}",
-            *(number(row.get(name), 100.0) for name in ("many", "medium", "few", "worst_class")),
-            gain(row, scale),
-            number(row.get("seconds"), 1.0),
-            *([_search(searched.get(row["recipe"]))] if searched else []),
-        )
-    return table
-
-
-def _search(seconds: float | None) -> str:
-    """Return what the search for a recipe cost, where there was one."""
-    return "" if seconds is None else f"{seconds:.0f}"
-
-
-def scale_of(metric: str) -> float:
-    """Return what a metric is multiplied with in tables: 100 where it is a share."""
-    return 1.0 if metric in ("nll", "mcc", "ece") else 100.0
-
-
-def number(value: float | None, scale: float) -> str:
-    """Return a value for a table: in percent where `scale` is 100."""
-    if value is None or value != value:
-        return "n/a"
-    return f"{value * scale:.1f}" if scale > 1 else f"{value:.3g}"
-
-
-def gain(row: dict[str, Any], scale: float) -> str:
-    """Return a paired difference with its interval, where there is one."""
-    mean, low, high = row.get("gain"), row.get("gain_low"), row.get("gain_high")
-    if mean is None or mean != mean:
-        return ""
-    digits = 1 if scale > 1 else 3
-    text = f"{mean * scale:+.{digits}f}"
-    if low is None or low != low or high is None:
-        return text
-    return f"{text} [{low * scale:+.{digits}f}, {high * scale:+.{digits}f}]"
 
 
 def _footnotes(board: Any, metric: str, outcome: compose.Outcome) -> None:

@@ -1,5 +1,6 @@
 """`harness sync` and `harness ui`."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,9 +24,11 @@ def sync(file: str, sets: Sequence[str], plugins: Sequence[str], results: Path) 
     experiment = load(find(file), sets, plugins)
     done = mirror.sync(results, experiment, lambda: search.sync_records(experiment, results))
     for message in done.unreadable:
-        err.print(f"not mirrored: {message}", style="red", markup=False, highlight=False)
+        err.print(f"not mirrored: {message}", style="red", highlight=False, soft_wrap=True)
     total = len(Store(results, experiment.name).runs())
-    out.print(_summary(done, total), highlight=False)
+    out.print(_summary(done, total), highlight=False, soft_wrap=True)
+    if done.unreadable:
+        sys.exit(1)
 
 
 def _summary(done: "Synced", total: int) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 
 from harness import compose, search
-from harness.analysis.compare import leaderboard
+from harness.analysis import compare
 from harness.analysis.tables import runs_table
+from harness.cli import leaderboard
 from harness.cli import run as runs
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted
@@ -38,14 +39,12 @@ def run(
     experiment = load(find(file), sets, plugins)
     if smoke:
         experiment = search.smoke(experiment)
-    try:
+    with runs.resumable():
         done = search.tune(experiment, compose.Options(**options), err)
-    except KeyboardInterrupt:
-        runs.interrupted()
     # only what was compared: the other recipes of the file may never have been run
     outcome = replace(done.outcome, plan=replace(done.outcome.plan, runs=done.outcome.selected))
     table = runs_table(outcome.store, outcome.selected)
-    board = leaderboard(table, experiment.metric)
+    board = compare.leaderboard(table, experiment.metric)
     bad = runs.not_done(outcome, table)
     lost = [finding.study for finding in done.findings if finding.best is None]
     if as_json:
@@ -86,7 +85,7 @@ def gain_of(finding: Finding, runs: Any, metric: str) -> dict[str, float | None]
     names = {finding.recipe: NOTHING, tuned_name(finding.recipe): tuned_name(finding.recipe)}
     cell = (runs["dataset"] == finding.dataset) & (runs["model"] == finding.model)
     pair = runs[cell & runs["recipe"].isin(list(names))]
-    board = leaderboard(pair.assign(recipe=pair["recipe"].map(names)), metric)
+    board = compare.leaderboard(pair.assign(recipe=pair["recipe"].map(names)), metric)
     if board.empty or "gain" not in board:
         return {}
     rows = board.loc[board["recipe"] != NOTHING, ["gain", "gain_low", "gain_high", "pairs"]]
@@ -115,7 +114,7 @@ def _show(done: search.Searched, runs_: Any, metric: str) -> None:
 
 
 def _row(finding: Finding, table: Any, metric: str) -> list[str]:
-    scale = runs.scale_of(metric)
+    scale = leaderboard.scale_of(metric)
     states = [f"{n} {state}" for state in _STATES if (n := finding.states[state])]
     total = sum(finding.states.values())
     values = {**finding.values, **finding.held} if finding.best else {}
@@ -127,7 +126,7 @@ def _row(finding: Finding, table: Any, metric: str) -> list[str]:
         _value(finding.default, scale),
         _value(finding.best, scale),
         f"#{finding.best.trial}" if finding.best else "",
-        "own values best" if same else runs.gain(gain_of(finding, table, metric), scale),
+        "own values best" if same else leaderboard.gain(gain_of(finding, table, metric), scale),
         str(finding.runs),
         f"{finding.seconds:.0f}",
         " ".join(f"{path}={value:.4g}" for path, value in values.items()),
@@ -137,8 +136,8 @@ def _row(finding: Finding, table: Any, metric: str) -> list[str]:
 def _value(value: Any, scale: float) -> str:
     if value is None:
         return "n/a"
-    spread = "" if value.sd is None else f" ± {runs.number(value.sd, scale)}"
-    return runs.number(value.mean, scale) + spread
+    spread = "" if value.sd is None else f" ± {leaderboard.number(value.sd, scale)}"
+    return leaderboard.number(value.mean, scale) + spread
 
 
 def _footnotes(done: search.Searched, lost: Sequence[str]) -> None:

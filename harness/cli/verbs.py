@@ -4,6 +4,8 @@ A user's mistake prints as one message and ends with exit code 2; a bug keeps it
 codes: 0 all done, 1 some runs failed, 2 bad input, 130 interrupted.
 """
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.errors import ConfigError, HarnessError
 
 app = typer.Typer(
     name="harness",
@@ -151,6 +153,23 @@ def run(
     retry_failed: RetryFailed = False,
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
     fail_fast: FailFast = False,
+    max_failures: Annotated[
+        int | None, typer.Option("--max-failures", min=1, help="Stop after so many failures.")
+    ] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option("--max-hours", min=0.001, help="Start no more runs after so many hours."),
+    ] = None,
+    run_timeout: Annotated[
+        float | None,
+        typer.Option("--run-timeout", min=1.0, help="End a run that takes so many seconds."),
+    ] = None,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(
+            "--checkpoint-every", min=0.0, help="Seconds between checkpoints of a run: 60."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Go on with a very large grid.")] = False,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -181,6 +200,10 @@ def run(
             "retry_failed": retry_failed,
             "force": force,
             "fail_fast": fail_fast,
+            "max_failures": max_failures,
+            "max_hours": max_hours,
+            "run_timeout": run_timeout,
+            **({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}),
             "yes": yes,
             "track": not smoke,
         },
@@ -457,14 +480,25 @@ def ui(
 
 def _cache(path: Path | None) -> None:
     """Tell this process and the slots where decoded images are kept."""
-    if path is not None:
-        import os
-
-        os.environ["HARNESS_CACHE_DIR"] = str(path.expanduser().absolute())
+    if path is None:
+        return
+    place = path.expanduser().absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        writable = os.access(place, os.W_OK | os.X_OK)
+        reason = "" if writable else "permission denied"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise ConfigError(f"--cache-dir {place}: cannot be written: {reason}")
+    os.environ["HARNESS_CACHE_DIR"] = str(place)
 
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name need not fit into the terminal's encoding
+            stream.reconfigure(errors="replace")
     try:
         app(arguments)
     except HarnessError as error:

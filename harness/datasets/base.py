@@ -23,6 +23,7 @@ import inspect
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
@@ -43,6 +44,7 @@ from harness.datasets.records import (
     Rows,
     content_of,
 )
+from harness.datasets.splits import GROUPS
 from harness.errors import DataError, listing
 from harness.registry import datasets
 
@@ -131,6 +133,8 @@ class Dataset(Partition):
     def indexed(self) -> Index:
         """Return `index()`, remembered for this process and checked.
 
+        Its content tells also how groups are cut, where there are any.
+
         Raises:
             DataError: Also where there are fewer than two classes or a class without a sample.
         """
@@ -148,7 +152,13 @@ class Dataset(Partition):
             ]
         )
         return Info(
-            self.kind, index.shape, names, counts, index.content, index.warnings + rows.notes
+            kind=self.kind,
+            shape=index.shape,
+            class_names=names,
+            counts=counts,
+            content=index.content,
+            warnings=index.warnings + rows.notes,
+            digests=rows.digests(),
         )
 
     def load(self, seed: int, fold: int | None = None, folds: int | None = None) -> Data:
@@ -247,7 +257,10 @@ def _checked(source: Dataset, index: Index) -> Index:
     if (counts == 0).any():
         empty = listing(f"'{names[k]}'" for k in np.flatnonzero(counts == 0))
         raise DataError(f"{where} has classes without a sample: {empty}")
-    return index
+    if index.group is None:
+        return index
+    # runs on groups that were cut another way are other runs; the others keep their keys
+    return replace(index, content=content_of(index.content, "groups", GROUPS))
 
 
 T = TypeVar("T")

@@ -18,8 +18,9 @@ from pydantic import Field
 
 from harness import cache
 from harness.datasets.base import ImageDataset, Index, content_of
+from harness.datasets.complete import complete
 from harness.datasets.folders import SPLIT_WORDS, Source, class_folders, class_source
-from harness.errors import DataError, counted, listing
+from harness.errors import BadFilesError, DataError, counted, listing
 
 if TYPE_CHECKING:  # OpenCV takes 0.3 s to import, and the list of datasets does without
     from harness.datasets.decode import FileFacts
@@ -56,7 +57,7 @@ class ImageFiles(ImageDataset):
         """
         source = self.source()
         facts = facts_of(source.files)
-        bad_notes = self._judge(source, facts)
+        bad_files, bad_notes = self._judge(source, facts)
         sound = np.flatnonzero([not of_file.trouble for of_file in facts])
         source, facts = source.take(sound), [facts[row] for row in sound]
         if not facts:
@@ -77,6 +78,7 @@ class ImageFiles(ImageDataset):
             fold=source.fold,
             digests=digests,
             warnings=(*source.warnings, *bad_notes, *depth_notes, *_page_notes(source, facts)),
+            bad_files=bad_files,
         )
 
     def read(self, index: Index) -> NDArray[Any]:
@@ -117,37 +119,24 @@ class ImageFiles(ImageDataset):
 
         return decode.in_parallel(image_of, index.files, "reading images")
 
-    def _judge(self, source: Source, facts: "Sequence[FileFacts]") -> list[str]:
-        """Return remarks on the bad files, or raise one error that names them all."""
-        hopeless = [row for row, of_file in enumerate(facts) if of_file.trouble]
-        mislabelled = [row for row, of_file in enumerate(facts) if of_file.mislabelled]
-
-        def reason(row: int) -> str:
-            return facts[row].trouble or facts[row].mislabelled
-
-        if self.on_bad_image == "error":
-            bad = sorted(hopeless + mislabelled)
-            lines = [f"\n  {source.files[row]}: {reason(row)}" for row in bad[:20]]
-            if bad:
-                more = f"\n  … and {len(bad) - 20} more" if len(bad) > 20 else ""
-                what = counted(len(bad), "bad image file")
-                raise DataError(
-                    f"dataset '{self.display()}' has {what} of {len(facts)}:"
-                    f"{''.join(lines)}{more}\nmend them, or leave out what cannot be decoded "
-                    "and keep what is only mislabelled with `on_bad_image: skip`"
-                )
-        notes = []
-        if hopeless:
-            names = listing((f"{source.ids[row]} ({reason(row)})" for row in hopeless), 20)
-            what = counted(
-                len(hopeless), "file cannot be decoded and is", "files cannot be decoded and are"
+    def _judge(
+        self, source: Source, facts: "Sequence[FileFacts]"
+    ) -> tuple[dict[str, str], list[str]]:
+        """Return what is wrong with each bad file, and remarks; or raise an error naming all."""
+        bad = {
+            str(path): reason
+            for path, of_file in zip(source.files, facts, strict=True)
+            if (reason := of_file.trouble or of_file.mislabelled)
+        }
+        if bad and self.on_bad_image == "error":
+            lines = complete([f"{path}: {reason}" for path, reason in bad.items()], "\n  ")
+            raise BadFilesError(
+                f"dataset '{self.display()}' has {counted(len(bad), 'bad image file')} of "
+                f"{len(facts)}:\n  {lines}\nmend them, or leave out what cannot be decoded "
+                "and keep what is only mislabelled with `on_bad_image: skip`",
+                bad,
             )
-            notes.append(f"{what} left out: {names}")
-        if mislabelled:
-            names = listing((f"{source.ids[row]} ({reason(row)})" for row in mislabelled), 20)
-            what = counted(len(mislabelled), "file is not what its", "files are not what their")
-            notes.append(f"{what} extension says: {names}")
-        return notes
+        return bad, _bad_notes(source, facts)
 
     def _height_and_width(self, source: Source, facts: "Sequence[FileFacts]") -> tuple[int, int]:
         if self.image_size is not None:
@@ -161,6 +150,22 @@ class ImageFiles(ImageDataset):
                     f"{of_file.height} × {of_file.width}; set image_size, such as image_size: 64"
                 )
         return first
+
+
+def _bad_notes(source: Source, facts: "Sequence[FileFacts]") -> list[str]:
+    pairs = list(zip(source.ids, facts, strict=True))
+    hopeless = [f"{name} ({found.trouble})" for name, found in pairs if found.trouble]
+    mislabelled = [f"{name} ({found.mislabelled})" for name, found in pairs if found.mislabelled]
+    notes = []
+    if hopeless:
+        what = counted(
+            len(hopeless), "file cannot be decoded and is", "files cannot be decoded and are"
+        )
+        notes.append(f"{what} left out: {complete(hopeless)}")
+    if mislabelled:
+        what = counted(len(mislabelled), "file is not what its", "files are not what their")
+        notes.append(f"{what} extension says: {complete(mislabelled)}")
+    return notes
 
 
 def facts_of(files: Sequence[Path]) -> "list[FileFacts]":

@@ -10,9 +10,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DataError
+from harness.errors import DataError, listing
 
 Profile = Literal["exp", "step"]
+
+BALANCED = 3.0
+"""Largest / smallest class of what still is a balanced set: SVHN, of which the field draws long
+tails, has 2.98."""
+
+_EVEN = 0.9
+"""Smallest class / mean class above which starting from the smallest is not worth a word."""
 
 
 def class_sizes(largest: int, classes: int, factor: float, profile: Profile) -> NDArray[np.int64]:
@@ -53,14 +60,36 @@ def longtail_subset(
         seed: Seed of the legacy generator; 0 is the published subset.
 
     Raises:
-        DataError: A class would be left without a training image.
+        DataError: The set is not balanced, or a class would be left without a training image.
     """
     available = np.bincount(labels, minlength=len(class_names))
+    _require_balance(available, class_names)
     sizes = class_sizes(int(len(labels) / len(class_names)), len(class_names), factor, profile)
     if (sizes > available).any():
         sizes = class_sizes(int(available.min()), len(class_names), factor, profile)
     _require_every_class(sizes, class_names, factor)
     return _draw(labels, sizes, seed)
+
+
+def uneven(
+    labels: NDArray[np.int64], class_names: tuple[str, ...], subset: NDArray[np.int64]
+) -> list[str]:
+    """Return a remark where a subset starts from a class well below the mean.
+
+    Args:
+        labels: ``int64[N]`` of the full official training set.
+        class_names: Display names, in label order.
+        subset: What `longtail_subset` drew from it.
+    """
+    available = np.bincount(labels, minlength=len(class_names))
+    largest = int(np.bincount(labels[subset]).max())
+    if largest >= _EVEN * (len(labels) // len(class_names)):
+        return []
+    return [
+        f"the classes have {available.min():,} to {available.max():,} training samples: the long "
+        f"tail starts from the smallest, '{class_names[int(available.argmin())]}' with "
+        f"{largest:,}, and leaves out {len(labels) - len(subset):,} of {len(labels):,}"
+    ]
 
 
 def balanced_subset(
@@ -98,12 +127,24 @@ def _draw(labels: NDArray[np.int64], sizes: NDArray[np.int64], seed: int) -> NDA
     return np.concatenate(chosen).astype(np.int64)
 
 
+def _require_balance(available: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
+    if available.max() > BALANCED * available.min():
+        order = np.argsort(-available, kind="stable")
+        counts = listing(f"'{class_names[k]}' {available[k]:,}" for k in order)
+        raise DataError(
+            "imbalance_factor draws a long tail from a balanced set, in which no class has more "
+            f"than {BALANCED:g} times the training samples of another; here the classes have "
+            f"{available.max():,} to {available.min():,}: {counts}; leave out imbalance_factor to "
+            "train on the imbalance that is there"
+        )
+
+
 def _require_every_class(
     sizes: NDArray[np.int64], class_names: tuple[str, ...], factor: float
 ) -> None:
     if (sizes < 1).any():
         first = int(np.argmax(sizes < 1))
         raise DataError(
-            f"imbalance_factor {factor:g} leaves no training image of '{class_names[first]}' "
-            f"(the largest class has {sizes.max()}); choose less than {sizes.max()}"
+            f"imbalance_factor {factor:g} leaves no training image of '{class_names[first]}' (the "
+            f"long tail starts from {sizes.max()}); choose less than {sizes.max()}"
         )

@@ -101,7 +101,7 @@ class Manifest(ImageFiles):
             cells, rows = read_cells(file, True, (), "auto")
             return self._source(file, cells.set_index(pd.Index(rows)))
         except DataError as error:
-            raise DataError(f"{file}: {error}") from None
+            raise error.within(str(file)) from None
 
     def _source(self, file: Path, cells: pd.DataFrame) -> Source:
         column, role = self._name_column()

@@ -7,8 +7,9 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
+from harness.datasets.complete import complete
 from harness.datasets.folders import IMAGE_FORMATS
-from harness.errors import DataError, counted, listing
+from harness.errors import BadFilesError, DataError, counted, listing
 
 
 def relative_id(text: str) -> str:
@@ -41,9 +42,10 @@ def locate(names: Sequence[str], folders: Sequence[Path], allow_outside: bool) -
     found = [_candidates(name, folders) for name in names]
     missing = [name for name, files in zip(names, found, strict=True) if not files]
     if missing:
-        raise DataError(
+        raise BadFilesError(
             f"{len(missing)} of {counted(len(names), 'image')} missing below "
-            f"{listing(map(str, folders))}: {listing(missing)}{_hint(missing[0], folders)}"
+            f"{listing(map(str, folders))}: {complete(missing)}{_hint(missing[0], folders)}",
+            dict.fromkeys(missing, "is missing"),
         )
     several = [name for name, files in zip(names, found, strict=True) if len(files) > 1]
     if several:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from harness.datasets.longtail import Profile, balanced_subset, longtail_subset
+from harness.datasets import remarks
+from harness.datasets.longtail import Profile, balanced_subset, longtail_subset, uneven
 from harness.datasets.records import SPLITS, TEST, TRAIN, VAL, Index, Rows
 from harness.datasets.splits import stratified_folds, stratified_split
 from harness.errors import DataError, counted, listing
@@ -19,12 +20,14 @@ class Partition(BaseModel):
     """The fields that decide the three parts, and the one way to cut by them.
 
     The test set is the source's own, or `test_fraction` held out with split seed 0: the same for
-    every recipe and every seed. The long-tailed subset is drawn from the full training part with
-    split seed 0, val is carved from that subset with the run's seed.
+    every recipe and every seed; or each fold in turn, where the source has no split. The
+    long-tailed subset is drawn from the full training part with split seed 0, val is carved from
+    that subset with the run's seed.
     """
 
     imbalance_factor: Annotated[float | None, Field(ge=1.0)] = None
-    """Largest class count / smallest class count of the long-tailed subset to draw."""
+    """Largest class count / smallest class count of the long-tailed subset to draw from a balanced
+    set: one in which no class has more than 3 times the training samples of another."""
     profile: Profile = "exp"
     """Shape of the tail: ``exp`` or ``step``."""
     balanced: bool = False
@@ -48,22 +51,26 @@ class Partition(BaseModel):
             folds: Number of folds.
 
         Raises:
-            DataError: A class is left without a training sample, nothing is left as test, or a
-                group straddles a split.
+            DataError: A class is left without a training sample, nothing is left as test, a
+                group straddles a split, or folds and what the source names contradict each other.
         """
+        _require_one_way(index, folds if fold is not None else None)
         pool, val, test = self._official(index, seed, fold, folds)
-        train = self._subset(index, pool)
-        notes: list[str] = []
+        subset, notes = self._subset(index, pool)
+        train = subset
         if val is None:
-            train, val, notes = self._carve(index, train, seed)
+            train, val, said = self._carve(index, subset, seed)
+            notes += said
         if self.balanced:
             train = self._levelled(index, pool, train, val)
         _require_training_rows(index, train)
-        notes += _untested(index, test)
+        _require_test_rows(test)
         if index.group is not None:
             _require_whole_groups(index.group, (train, val, test))
-        notes += _same_image_twice(index, (train, val, test))
-        return Rows(train, val, test, tuple(notes))
+        notes += remarks.untested(index, test, None if fold is None else folds)
+        notes += remarks.same_image_twice(index, (train, val, test))
+        drawn = None if self.imbalance_factor is None else subset
+        return Rows(train, val, test, tuple(notes), drawn)
 
     def _official(
         self, index: Index, seed: int, fold: int | None, folds: int | None
@@ -74,11 +81,6 @@ class Partition(BaseModel):
             if of_row is None:
                 rng = stream(seed, "folds")
                 of_row = stratified_folds(index.labels, folds, rng, index.group)
-            elif len(np.unique(of_row)) != folds:
-                raise DataError(
-                    f"the dataset names {len(np.unique(of_row))} folds itself; "
-                    f"{folds} are asked for"
-                )
             return np.flatnonzero(of_row != fold), None, np.flatnonzero(of_row == fold)
         split = index.split
         if split is None:
@@ -90,6 +92,7 @@ class Partition(BaseModel):
                 self.test_fraction,
                 stream(0, "test"),
                 None if index.group is None else index.group[pool],
+                left=2,
             )
             pool, test = pool[~held], pool[held]
         if not len(val):
@@ -100,17 +103,17 @@ class Partition(BaseModel):
             )
         return pool, val, test
 
-    def _subset(self, index: Index, pool: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _subset(self, index: Index, pool: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
         if self.imbalance_factor is None:
             if self.balanced:
                 raise DataError(
                     "the dataset has no imbalance_factor, and only a long-tailed subset of a "
                     "balanced set has a balanced reference of the same size"
                 )
-            return pool
-        labels = index.labels[pool]
-        rows = longtail_subset(labels, index.class_names, self.imbalance_factor, self.profile)
-        return pool[rows]
+            return pool, []
+        labels, names = index.labels[pool], index.class_names
+        rows = longtail_subset(labels, names, self.imbalance_factor, self.profile)
+        return pool[rows], uneven(labels, names, rows)
 
     def _levelled(
         self,
@@ -137,12 +140,36 @@ class Partition(BaseModel):
         labels = index.labels[train]
         groups = None if index.group is None else index.group[train]
         held = stratified_split(labels, fraction, stream(seed, "val"), groups, self.val_minimum)
-        absent = sorted(set(np.unique(labels)) - set(np.unique(labels[held])))
-        notes = []
-        if absent:
-            names = listing(f"'{index.class_names[k]}'" for k in absent)
-            notes.append(f"too small to spare a val sample: {names}")
-        return train[~held], train[held], notes
+        rest, val = train[~held], train[held]
+        return rest, val, remarks.unvalidated(index, rest, val, self.val_minimum)
+
+
+def _require_one_way(index: Index, folds: int | None) -> None:
+    """Check that what is test is told once: by the source's split, by its folds or by `folds`."""
+    parts = np.zeros(3, np.int64) if index.split is None else np.bincount(index.split, minlength=3)
+    own = " and ".join(
+        f"{SPLITS[k]} ({counted(parts[k], 'sample')})" for k in (TEST, VAL) if parts[k]
+    )
+    named = index.first_fold()[1]
+    in_table = " (drop_columns takes it)" if len(index.shape) == 1 else ""
+    if own and named:
+        raise DataError(
+            f"the dataset names its own {own}, and {named} folds besides; leave out split_column "
+            f"or fold_column{in_table}"
+        )
+    if own and folds:
+        raise DataError(
+            f"the dataset has its own {own}, which folds would mix with train; leave out `folds`, "
+            f"or the split: split_column{in_table}, or the folders train, val and test above class "
+            "folders"
+        )
+    if named and not folds:
+        raise DataError(
+            f"the dataset names {named} folds itself, through which a test set held out at random "
+            f"would cut; ask for `folds: {named}`, or leave out fold_column{in_table}"
+        )
+    if named and named != folds:
+        raise DataError(f"the dataset names {named} folds itself; {folds} are asked for")
 
 
 def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:
@@ -152,16 +179,11 @@ def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:
         raise DataError(f"classes without a training sample: {empty}")
 
 
-def _untested(index: Index, test: NDArray[np.int64]) -> list[str]:
+def _require_test_rows(test: NDArray[np.int64]) -> None:
     if not len(test):
         raise DataError(
             "no sample can be held out as test: every class or group needs a second one"
         )
-    counts = np.bincount(index.labels[test], minlength=len(index.class_names))
-    if counts.all():
-        return []
-    names = listing(f"'{index.class_names[k]}'" for k in np.flatnonzero(counts == 0))
-    return [f"classes without a test sample: {names}"]
 
 
 def _require_whole_groups(group: NDArray[np.int64], parts: tuple[NDArray[np.int64], ...]) -> None:
@@ -173,23 +195,3 @@ def _require_whole_groups(group: NDArray[np.int64], parts: tuple[NDArray[np.int6
                 f"{SPLITS[a]} and {SPLITS[b]}; "
                 "mend the split or fold column, or leave it out to have whole groups held out"
             )
-
-
-def _same_image_twice(index: Index, parts: tuple[NDArray[np.int64], ...]) -> list[str]:
-    if not len(index.digests):
-        return []
-    notes = []
-    found = [{index.digests[row]: int(row) for row in part} for part in parts]
-    for a, b in ((0, 1), (0, 2), (1, 2)):
-        both = [digest for digest in found[b] if digest in found[a]]
-        if both:
-            pairs = (
-                f"{index.id_of(found[a][digest])} = {index.id_of(found[b][digest])}"
-                for digest in both
-            )
-            notes.append(
-                f"{counted(len(both), 'image is', 'images are')} both in {SPLITS[a]} and in "
-                f"{SPLITS[b]}: {listing(pairs, 3)}; delete the copies, or keep them together with "
-                "a group (group_column; group for class folders)"
-            )
-    return notes

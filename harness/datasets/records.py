@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,9 +27,10 @@ class Index:
         files: N image files for the default `Dataset.read`; empty where there are none.
         split: ``int8[N]`` of TRAIN, VAL and TEST, or None where the source has no split.
         group: ``int64[N]`` or None: samples of one group (a patient) never straddle a split.
-        fold: ``int64[N]`` or None: folds that the source itself names.
+        fold: ``int64[N]`` or None: folds that the source itself names, in place of a split.
         digests: N content digests of single samples, to find the same image in two splits.
         warnings: What the user should know of this source.
+        bad_files: What is wrong with files that are left out or not what their name says, by path.
     """
 
     labels: NDArray[np.int64]
@@ -43,20 +44,47 @@ class Index:
     fold: NDArray[np.int64] | None = None
     digests: Sequence[str] = ()
     warnings: tuple[str, ...] = ()
+    bad_files: Mapping[str, str] = field(default_factory=dict)
 
     def id_of(self, row: int) -> str:
         """Return the name of a sample."""
         return self.ids[row] if len(self.ids) else str(row)
 
+    def first_fold(self) -> tuple[int, int] | tuple[None, None]:
+        """Return ``(0, number of folds)`` where the source names folds, else twice None."""
+        return (None, None) if self.fold is None else (0, len(np.unique(self.fold)))
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Which samples are train, val and test: three ``int64`` arrays of rows, and remarks."""
+    """Which samples are train, val and test.
+
+    Attributes:
+        train: ``int64[n]`` rows; sample i of a training set is the i-th of them.
+        val: ``int64[n]`` rows.
+        test: ``int64[n]`` rows.
+        notes: What the user should know.
+        subset: The long-tailed subset before val was carved from it, class after class as
+            published, or None where none was drawn.
+    """
 
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     test: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    subset: NDArray[np.int64] | None = None
+
+    def digests(self) -> dict[str, str]:
+        """Return by part the SHA-256 of its row numbers, as little-endian int64 in their order.
+
+        Two that train on the same rows of the same set have the same digests.
+        """
+        parts = {"train": self.train, "val": self.val, "test": self.test, "subset": self.subset}
+        return {
+            name: hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+            for name, rows in parts.items()
+            if rows is not None
+        }
 
 
 @dataclass(frozen=True)
@@ -130,6 +158,7 @@ class Info:
         counts: ``int64[3, C]``: train, val and test samples per class.
         content: Fingerprint of what would be read.
         warnings: What the user should know.
+        digests: As `Rows.digests`: which rows are train, val, test and the long-tailed subset.
     """
 
     kind: Literal["image", "table"]
@@ -137,7 +166,8 @@ class Info:
     class_names: tuple[str, ...]
     counts: NDArray[np.int64]
     content: str
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def content_of(*parts: Any) -> str:

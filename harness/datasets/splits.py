@@ -6,6 +6,9 @@ scikit-learn has the like, but importing it takes longer than planning ten thous
 import numpy as np
 from numpy.typing import NDArray
 
+GROUPS = 2
+"""Raised when whole groups come to be cut another way: it is part of what a set of groups is."""
+
 
 def stratified_split(
     labels: NDArray[np.int64],
@@ -13,12 +16,14 @@ def stratified_split(
     rng: np.random.Generator,
     groups: NDArray[np.int64] | None = None,
     minimum: int = 1,
+    left: int = 1,
 ) -> NDArray[np.bool_]:
     """Return which rows are held out, ``bool[N]``.
 
     Of each class ``max(minimum, round(fraction · n))`` rows are held out, but never its last row.
-    With groups, whole groups are held out, in random order, as long as each brings the held-out
-    class counts nearer to those targets and leaves every class a training row.
+    With groups, whole groups are held out. Every class gets `minimum` rows first, those of the
+    fewest groups before others; then each group goes, in random order, that brings the held-out
+    class counts nearer to those targets. No class gives its last group.
 
     Args:
         labels: ``int64[N]``.
@@ -26,12 +31,13 @@ def stratified_split(
         rng: Decides which.
         groups: ``int64[N]`` or None: rows of one group stay together.
         minimum: Fewest rows to hold out of a class that has more than that.
+        left: Groups of a class to leave where it has more: 2 where val is carved from the rest.
     """
     counts = np.bincount(labels)
     target = np.maximum(np.minimum(minimum, counts), np.round(fraction * counts).astype(np.int64))
     target = np.minimum(target, np.maximum(counts - 1, 0))
     if groups is not None:
-        return _hold_out_groups(labels, groups, target, rng)
+        return _hold_out_groups(labels, groups, target, np.minimum(minimum, target), left, rng)
     held = np.zeros(len(labels), dtype=bool)
     for k in range(len(counts)):
         rows = np.flatnonzero(labels == k)
@@ -43,23 +49,75 @@ def _hold_out_groups(
     labels: NDArray[np.int64],
     groups: NDArray[np.int64],
     target: NDArray[np.int64],
+    fewest: NDArray[np.int64],
+    left: int,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
     table, inverse = _group_counts(labels, groups)
-    left = table.sum(axis=0)
-    present = left > 0
-    missing = target.copy()
+    order = rng.permutation(len(table))
+    choice = _Choice(table[order], target)
+    for k in np.argsort(choice.groups, kind="stable"):
+        for keep in (left, 1):
+            choice.serve(int(k), int(fewest[k]), keep)
+    choice.fill(left)
     held = np.zeros(len(table), dtype=bool)
-    # rare classes weigh as much as common ones: distances are in shares of each class's target
-    weight = 1.0 / np.maximum(target, 1)
-    for group in rng.permutation(len(table)):
-        after = missing - table[group]
-        nearer = (np.abs(after) * weight).sum() < (np.abs(missing) * weight).sum()
-        if nearer and ((left - table[group])[present] > 0).all():
-            held[group] = True
-            missing = after
-            left = left - table[group]
+    held[order] = choice.taken
     return held[inverse]
+
+
+class _Choice:
+    """Groups taken out of training one after the other, in an order that is random already.
+
+    Args:
+        table: Rows of each class in each group, ``int64[G, C]``.
+        target: Rows of each class to take, ``int64[C]``.
+    """
+
+    def __init__(self, table: NDArray[np.int64], target: NDArray[np.int64]) -> None:
+        self.taken = np.zeros(len(table), dtype=bool)
+        self._table, self._has = table, table > 0
+        self.groups = self._has.sum(axis=0)
+        self._left = self.groups.copy()
+        self._held = np.zeros_like(target)
+        self._target = target
+        # rare classes weigh as much as common ones: distances are in shares of a class's target
+        self._weight = 1.0 / np.maximum(target, 1)
+
+    def serve(self, k: int, fewest: int, keep: int) -> None:
+        """Take groups of class `k` until `fewest` of its rows are taken, as far as that can be.
+
+        The first that brings the counts nearer to the targets; where all are too large for that,
+        the one that leads them least astray.
+        """
+        while self._held[k] < fewest:
+            able = np.flatnonzero(self._has[:, k] & self._spared(slice(None), keep))
+            if not len(able):
+                return
+            after = self._distance(self._held + self._table[able])
+            nearer = np.flatnonzero(after < self._distance(self._held))
+            self._take(able[nearer[0] if len(nearer) else after.argmin()])
+
+    def fill(self, keep: int) -> None:
+        """Take every group that brings the counts nearer to the targets."""
+        for group in range(len(self._table)):
+            after = self._held + self._table[group]
+            if self._distance(after) < self._distance(self._held) and self._spared(group, keep):
+                self._take(group)
+
+    def _spared(self, which: "slice | int", keep: int) -> NDArray[np.bool_]:
+        """Return which groups can go: `keep` of each class, or all but one of fewer, must stay."""
+        short = self._left <= np.minimum(keep, np.maximum(self.groups - 1, 1))
+        spared: NDArray[np.bool_] = ~self.taken[which] & ~(self._has[which] & short).any(axis=-1)
+        return spared
+
+    def _distance(self, held: NDArray[np.int64]) -> NDArray[np.float64]:
+        distance: NDArray[np.float64] = (np.abs(held - self._target) * self._weight).sum(axis=-1)
+        return distance
+
+    def _take(self, group: "int | np.int64") -> None:
+        self.taken[group] = True
+        self._held = self._held + self._table[group]
+        self._left = self._left - self._has[group]
 
 
 def stratified_folds(
@@ -72,7 +130,8 @@ def stratified_folds(
 
     Without groups each class is dealt out in random order, each starting where the one before
     stopped, so that fold sizes differ by at most one overall and within each class. With groups,
-    the largest go first, each to the fold whose class shares it evens out most.
+    those go first that hold classes of few groups, and the largest of them, each to the fold that
+    lacks its classes or, where that is equal, whose class shares it evens out most.
 
     Args:
         labels: ``int64[N]``.
@@ -89,17 +148,26 @@ def stratified_folds(
             dealt += len(rows)
         return fold
     table, inverse = _group_counts(labels, groups)
+    return _deal_groups(table, folds, rng.permutation(len(table)))[inverse]
+
+
+def _deal_groups(
+    table: NDArray[np.int64], folds: int, order: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the fold of each group, ``int64[G]``, of class counts ``int64[G, C]``."""
     share = table / np.maximum(table.sum(axis=0), 1)
-    order = rng.permutation(len(table))
-    order = order[np.argsort(-share[order].sum(axis=1), kind="stable")]
+    chance = (table > 0) / np.maximum((table > 0).sum(axis=0), 1)
+    order = order[np.lexsort((-share[order].sum(axis=1), -chance[order].sum(axis=1)))]
     filled = np.zeros((folds, table.shape[1]))
     of_group = np.empty(len(table), dtype=np.int64)
     for group in order:
+        lacks = (filled == 0) @ chance[group]
         spread = [np.std(_with(filled, f, share[group]), axis=0).sum() for f in range(folds)]
-        best = int(np.argmin(spread))
+        # rounded, or the last bit of a sum would choose among equals
+        best = int(np.lexsort(np.round((filled.sum(axis=1), spread, -lacks), 9))[0])
         of_group[group] = best
         filled[best] += share[group]
-    return of_group[inverse]
+    return of_group
 
 
 def _with(

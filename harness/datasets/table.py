@@ -112,7 +112,7 @@ class Table(TableDataset):
         try:
             return _parse(self, path, state)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise error.within(str(path)) from None
 
 
 @functools.lru_cache(maxsize=2)

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.execution.runner import Progressed, failure
+from harness.execution.runner import Progressed, failure, status_of
 from harness.experiment.spec import RunSpec
 
 
@@ -36,7 +36,7 @@ class Display:
         self._console = console
         self._total = total
         self._metric = metric
-        self._lines = lines and not console.is_terminal
+        self._lines = lines and not console.is_interactive
         self._done = 0
         self._begun: dict[str, float] = {}
         self._tasks: dict[str, TaskID] = {}
@@ -49,7 +49,7 @@ class Display:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not console.is_interactive,
         )
         self._overall = self._progress.add_task("runs", total=total, note="")
 
@@ -90,8 +90,9 @@ class Display:
         self._progress.update(self._overall, completed=self._done)
         seconds = time.monotonic() - self._begun[spec.key]
         if status != "done":
+            named = status_of(path) if status == "failed" else status
             self._console.print(
-                f"{status}: {name(spec)}: {failure(path)}\n  see {path / 'log.txt'}",
+                f"{named}: {name(spec)}: {failure(path)}\n  see {path / 'log.txt'}",
                 style="red",
                 markup=False,
                 highlight=False,

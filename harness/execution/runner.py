@@ -4,13 +4,16 @@ The runner knows nothing of MLflow or of the terminal. A failure stays in its ru
 """
 
 import contextlib
+import errno
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from harness.errors import StoreError
-from harness.execution.store import Store, read_json
+from harness.execution.signals import interruptible
+from harness.execution.store import UNWRITABLE, Store, read_json, unwritable
 from harness.execution.weights import WeightKeeper
 from harness.experiment.spec import RunSpec
 
@@ -34,12 +37,23 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Finished:
-    """The attempt ended: ``done``, ``diverged``, ``stopped`` or ``failed``; its folder is whole."""
+    """The attempt ended.
+
+    Attributes:
+        status: ``done``, ``diverged``, ``stopped`` or ``failed``: its folder is whole.
+            ``interrupted``: it left at most a checkpoint. ``no_space``: its disk is full.
+    """
 
     status: str
 
 
 Message = Progressed | Finished
+
+FAILED = ("failed", "timeout", "out_of_memory", "killed")
+"""Statuses of committed runs that have no result; diverged ones have one."""
+
+_LEFT = ("interrupted", "no_space")
+"""Statuses of attempts that are not committed: the next command goes on with them."""
 
 Judge = Callable[[RunSpec, Progressed], bool]
 """Asked after each evaluation of a run whether to stop it there; the run waits for the answer."""
@@ -56,6 +70,12 @@ class Executor(Protocol):
         """Pull jobs as slots become free; yield what happens; end when all have finished.
 
         Closing the iterator early ends the jobs that are running.
+        """
+
+    def halt(self) -> None:
+        """Have what runs write a checkpoint and end as ``interrupted``, and start no more.
+
+        Called by a signal handler: it takes note, and `execute` does it, within seconds.
         """
 
     def close(self) -> None:
@@ -75,7 +95,7 @@ class Listener(Protocol):
         """A run was committed at `path`; `status` as in `Finished`."""
 
     def abandoned(self, spec: RunSpec) -> None:
-        """A run was interrupted and left nothing behind."""
+        """A run was interrupted and left at most a checkpoint behind."""
 
 
 @dataclass
@@ -87,12 +107,14 @@ class Summary:
         failures: Message by key of each run that failed or diverged.
         paths: Folder by key.
         weights_dropped: Runs whose weights did not fit under the cap.
+        out_of_time: Whether runs were left because the deadline was over.
     """
 
     statuses: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     paths: dict[str, Path] = field(default_factory=dict)
     weights_dropped: int = 0
+    out_of_time: bool = False
 
 
 def run(
@@ -103,6 +125,8 @@ def run(
     keeper: WeightKeeper | None = None,
     fail_fast: bool = False,
     judge: Judge | None = None,
+    max_failures: int | None = None,
+    deadline: float | None = None,
 ) -> Summary:
     """Execute every pending run and commit it; return what became of them.
 
@@ -114,16 +138,23 @@ def run(
         keeper: Decides which weights stay.
         fail_fast: Stop after the first run that fails.
         judge: Stops runs early, as a pruner does.
+        max_failures: Start no more after so many runs failed or diverged.
+        deadline: Start no more after this time of `time.monotonic`.
 
     Raises:
-        KeyboardInterrupt: After the running attempts were discarded.
+        KeyboardInterrupt: After what ran has written a checkpoint, or at once if asked twice.
+        StoreError: The results folder cannot be written; what ran is kept as far as it was saved.
     """
     summary = Summary()
     active: dict[str, Job] = {}
+    most = 1 if fail_fast else max_failures
 
     def jobs() -> Iterator[Job]:
         for spec in pending:
-            if fail_fast and summary.failures:
+            if most is not None and len(summary.failures) >= most:
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                summary.out_of_time = True
                 return
             job = Job(spec, store.begin(spec))
             active[spec.key] = job
@@ -132,20 +163,28 @@ def run(
             yield job
 
     messages = executor.execute(jobs(), judge)
-    try:
-        with contextlib.closing(messages):  # type: ignore[type-var]
-            for job, message in messages:
-                if isinstance(message, Progressed):
-                    for listener in listeners:
-                        listener.progressed(job.spec, message)
-                else:
-                    del active[job.spec.key]
-                    _commit(job, message.status, store, listeners, keeper, summary)
-    finally:
-        for job in active.values():
-            store.discard(job.attempt)
-            for listener in listeners:
-                listener.abandoned(job.spec)
+    with interruptible(lambda: executor.halt()) as asked:
+        try:
+            with contextlib.closing(messages):  # type: ignore[type-var]
+                for job, message in messages:
+                    if isinstance(message, Progressed):
+                        for listener in listeners:
+                            listener.progressed(job.spec, message)
+                    elif message.status not in _LEFT:
+                        del active[job.spec.key]
+                        _commit(job, message.status, store, listeners, keeper, summary)
+                    elif message.status == "no_space":
+                        raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise unwritable(store.path, error) from error
+        finally:
+            for job in active.values():
+                store.set_aside(job.attempt)
+                for listener in listeners:
+                    listener.abandoned(job.spec)
+        asked.raise_if_any()
     return summary
 
 
@@ -171,9 +210,23 @@ def _commit(
     summary.statuses[key] = status
     summary.paths[key] = path
     if status != "done":
-        summary.failures[key] = failure(path)
+        count = store.attempts.count(key)
+        summary.failures[key] = failure(path) + (f" (attempt {count})" if count > 1 else "")
     for listener in listeners:
         listener.finished(job.spec, status, path)
+
+
+def status_of(path: Path) -> str:
+    """Return how a committed run without a result ended.
+
+    Returns:
+        ``timeout``, ``out_of_memory`` or ``killed`` where it is known, else ``failed``.
+    """
+    try:
+        kind = str(read_json(path / "error.json")["kind"])
+    except (StoreError, KeyError):
+        return "failed"
+    return kind if kind in FAILED else "failed"
 
 
 def failure(path: Path) -> str:

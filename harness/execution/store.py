@@ -5,6 +5,7 @@ belongs to nobody else until then. Files are the truth; MLflow mirrors them.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -19,8 +20,15 @@ from typing import Any
 import filelock
 
 from harness.errors import StoreError
+from harness.execution.attempts import Attempts
 from harness.experiment.spec import RunSpec
 from harness.training.rundir import RunDir
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk."""
+
+UNWRITABLE = (*NO_SPACE, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of a folder that cannot be written, which no run is to blame for."""
 
 SCHEMA = 1
 """Raised when the layout of a results folder comes to mean something else."""
@@ -55,6 +63,7 @@ class Store:
         for folder in (self.results, self.path):
             if folder.exists() and not folder.is_dir():
                 raise StoreError(f"results folder {folder} is a file; name a folder")
+        self.attempts = Attempts(self.path)
         self._check_schema()
 
     def _check_schema(self) -> None:
@@ -72,7 +81,7 @@ class Store:
             )
 
     def create(self) -> None:
-        """Make the folder and drop attempts that no living driver owns.
+        """Make the folder; of attempts that no living driver owns, keep the checkpoints alone.
 
         Raises:
             StoreError: The folder cannot be written.
@@ -81,10 +90,9 @@ class Store:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / "schema.json", json.dumps({"schema": SCHEMA}))
             self._put_back()
-            shutil.rmtree(self.path / _RUNNING, ignore_errors=True)
-            (self.path / _RUNNING).mkdir(exist_ok=True)
+            self.attempts.clean({key for key, run in self.runs().items() if not run.failed})
         except OSError as error:
-            raise StoreError(f"cannot write to {self.path}: {error.strerror}") from None
+            raise unwritable(self.path, error) from None
 
     def _put_back(self) -> None:
         """Restore runs that a driver had set aside for a new one when it was killed."""
@@ -109,14 +117,21 @@ class Store:
         except filelock.Timeout:
             raise StoreError(f"{self.results} is in use by {self._owner()}") from None
         except OSError as error:
-            raise StoreError(f"cannot write to {self.results}: {error.strerror}") from None
+            raise unwritable(self.results, error) from None
         try:
-            owner = {"host": socket.gethostname(), "pid": os.getpid()}
-            since = {"since": time.strftime("%Y-%m-%d %H:%M:%S")}
-            write_atomically(self.results / ".owner.json", json.dumps(owner | since))
+            self._sign()
             yield
         finally:
             lock.release()
+
+    def _sign(self) -> None:
+        """Say who holds the folder; the system lets go of the lock however this process ends."""
+        owner = {"host": socket.gethostname(), "pid": os.getpid()}
+        since = {"since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        try:
+            write_atomically(self.results / ".owner.json", json.dumps(owner | since))
+        except OSError as error:
+            raise unwritable(self.results, error) from None
 
     def _owner(self) -> str:
         try:
@@ -148,17 +163,17 @@ class Store:
         return any((path / "result.json").exists() for path in self.path.glob(f"*-{key}"))
 
     def begin(self, spec: RunSpec) -> Path:
-        """Return a new folder for an attempt at a run, which says what it is an attempt at."""
-        running = self.path / _RUNNING
-        for attempt in range(1, 10_000):
-            path = running / f"{spec.key}.{attempt}"
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            RunDir(path).write_json("spec.json", spec.to_json())
-            return path
-        raise StoreError(f"{running} is full of attempts at {spec.key}")
+        """Return a new folder for an attempt at a run, which says what it is an attempt at.
+
+        It holds the checkpoints of the attempts before.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        committed = next((path for path in self.path.glob(f"*-{spec.key}") if path.is_dir()), None)
+        path = self.attempts.begin(spec.key, committed)
+        RunDir(path).write_json("spec.json", spec.to_json())
+        return path
 
     def commit(self, spec: RunSpec, attempt: Path) -> Path:
         """Rename an attempt into place, whole or not at all, and return where it is.
@@ -208,6 +223,18 @@ class Store:
     def discard(self, attempt: Path) -> None:
         """Delete an attempt that came to nothing."""
         shutil.rmtree(attempt, ignore_errors=True)
+
+    def set_aside(self, attempt: Path) -> None:
+        """Keep what the next attempt can go on from; delete the rest."""
+        self.attempts.set_aside(attempt)
+
+
+def unwritable(path: Path, error: OSError) -> StoreError:
+    """Return what to tell of a folder that cannot be written."""
+    reason = error.strerror or str(error)
+    if error.errno in NO_SPACE:
+        reason += "; free some, and give the same command again: it goes on from there"
+    return StoreError(f"cannot write to {path}: {reason}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

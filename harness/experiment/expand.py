@@ -122,7 +122,7 @@ def _info(experiment: Experiment, dataset: Dataset) -> Info:
         place = (
             experiment.source if named else f"{experiment.source}: dataset '{dataset.display()}'"
         )
-        raise DataError(f"{place}: {error}") from None
+        raise error.within(place) from None
     batch, size = experiment.training.batch_size, min(int(i.counts[0].sum()) for i in infos)
     if batch > size:
         raise ConfigError(

@@ -8,6 +8,7 @@ for it. Building a network is the business of `harness.training.models`.
 import functools
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import ConfigError, did_you_mean, listing
@@ -24,6 +25,14 @@ FOR_TABLES = ("mlp",)
 TORCHVISION = "torchvision/"
 TIMM = "timm/"
 
+_TIMM_WEIGHTS = ("default", "true")
+"""timm's own choice; other weights are named by the model's tag, ``timm/resnet50.a1_in1k``."""
+
+_ENUM = re.compile(r"^class (\w+_Weights)\(WeightsEnum\):\n((?:(?:    .*)?\n)*)", re.MULTILINE)
+_MEMBER = re.compile(r"^    ([A-Z]\w*) = ", re.MULTILINE)
+_TAKES = re.compile(
+    r"^def (\w+)\(\s*\*?,?\s*weights: (?:Optional\[)?[\"']?(\w+_Weights)", re.MULTILINE
+)
 _REGISTERED = re.compile(
     r"^@register_model(?:\((?:name=)?(?:[\"'](?P<name>\w+)[\"'])?\))?\s*?$"
     r".*?^def (?P<function>\w+)\(",
@@ -69,6 +78,33 @@ def _check(name: str, prefix: str, known: frozenset[str]) -> None:
         raise ConfigError(f"unknown model '{name}'{near}")
 
 
+def is_published(name: str, weights: str) -> bool:
+    """Whether the library of a known model publishes weights of this name for it."""
+    if name in OWN:
+        return False
+    if name.startswith(TIMM):
+        return weights.lower() in _TIMM_WEIGHTS
+    return plain_weights(weights) in _published_names(name.removeprefix(TORCHVISION))
+
+
+def plain_weights(weights: str) -> str:
+    """Return ``IMAGENET1K_V1`` of ``ResNet50_Weights.IMAGENET1K_V1``."""
+    return weights.rpartition("_Weights.")[2]
+
+
+def published_hint(name: str, weights: str) -> str:
+    """Return which published weights a model has, as the end of a sentence."""
+    if name in OWN:
+        return f"'{name}' has no published weights: only torchvision's and timm's models have"
+    if name.startswith(TIMM):
+        return "timm's own weights are called DEFAULT"
+    known = _published_names(name.removeprefix(TORCHVISION))
+    if not known:
+        return f"torchvision publishes none for '{name}'"
+    near = did_you_mean(plain_weights(weights), known)
+    return f"no published weights have that name{near} (available: {listing(known)})"
+
+
 def torchvision_names() -> frozenset[str]:
     """Return torchvision's classification models, without a prefix."""
     return _registered("torchvision")
@@ -82,14 +118,34 @@ def _timm_names() -> frozenset[str]:
     return _registered("timm")
 
 
+def _published_names(model: str) -> tuple[str, ...]:
+    return _torchvision_weights().get(model, ())
+
+
+@functools.cache
+def _torchvision_weights() -> dict[str, tuple[str, ...]]:
+    """Return the names of published weights by model, by source."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in _sources("torchvision"):
+        enums = {name: tuple(_MEMBER.findall(body)) for name, body in _ENUM.findall(text)}
+        found |= {model: enums[enum] for model, enum in _TAKES.findall(text) if enum in enums}
+    return found
+
+
 @functools.cache
 def _registered(package: str) -> frozenset[str]:
     """Return the names under ``@register_model`` in ``package/models/*.py``, by source."""
-    spec = importlib.util.find_spec(package)  # finds a top-level package without importing it
-    places = [] if spec is None else spec.submodule_search_locations or []
-    files = (file for place in places for file in (Path(place) / "models").glob("*.py"))
     return frozenset(
         match["name"] or match["function"]
-        for file in sorted(files)
-        for match in _REGISTERED.finditer(file.read_text(encoding="utf-8"))
+        for text in _sources(package)
+        for match in _REGISTERED.finditer(text)
     )
+
+
+def _sources(package: str) -> Iterator[str]:
+    """Yield the source of each file ``package/models/*.py``."""
+    spec = importlib.util.find_spec(package)  # finds a top-level package without importing it
+    places = [] if spec is None else spec.submodule_search_locations or []
+    for place in places:
+        for file in sorted((Path(place) / "models").glob("*.py")):
+            yield file.read_text(encoding="utf-8")

@@ -23,7 +23,12 @@ from harness.experiment.design import (
 )
 from harness.experiment.keys import REQUIRED, File, KeepWeights, Tracking
 from harness.experiment.metric_names import METRICS
-from harness.experiment.model_names import OWN, SIZED, check_model_name
+from harness.experiment.model_names import (
+    SIZED,
+    check_model_name,
+    is_published,
+    published_hint,
+)
 from harness.experiment.spec import Model, Training
 from harness.experiment.tree import Place, Tree
 from harness.experiment.tune import Tuning, read_tuning
@@ -247,20 +252,19 @@ def _model(problems: Problems, item: Any, place: Place) -> Model | None:
         check_model_name(model.name)
     except ConfigError as error:
         problems.add(place, str(error))
+        return model
     if model.freeze == "backbone" and model.weights is None:
         problems.add(place, "freeze: backbone needs weights; a random backbone would stay random")
     if model.width is not None and model.name not in SIZED:
         problems.add((*place, "width"), f"only {listing(SIZED)} have a width to choose")
     # os.path.isfile answers False where pathlib raises: a name too long
     file = None if model.weights is None else os.path.expanduser(model.weights)
-    if file is not None and not os.path.isfile(file):
-        if os.path.splitext(file)[1]:
+    if model.weights is not None and file is not None and not os.path.isfile(file):
+        if os.path.splitext(file)[1] and "_Weights." not in file:
             problems.add((*place, "weights"), f"no such file: {os.path.abspath(file)}")
-        elif model.name in OWN:
-            problems.add(
-                (*place, "weights"),
-                f"'{model.weights}' is no file, and '{model.name}' has no published weights",
-            )
+        elif not is_published(model.name, model.weights):
+            hint = published_hint(model.name, model.weights)
+            problems.add((*place, "weights"), f"'{model.weights}' is no file, and {hint}")
     return model
 
 

@@ -361,3 +361,8 @@ def prefixes(recipe: tuple[Strategy, ...]) -> list[str]:
 def deciding(recipe: tuple[Strategy, ...], hook: str) -> Iterator[Strategy]:
     """Yield the strategies of a recipe that override `hook`."""
     return (s for s in recipe if type(s).decides(hook))
+
+
+def head_of(recipe: tuple[Strategy, ...]) -> str:
+    """Return the kind of last layer that a recipe asks for."""
+    return next((type(s).head for s in recipe if type(s).head != "linear"), "linear")

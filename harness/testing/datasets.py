@@ -160,7 +160,7 @@ def _splits(report: Report, dataset: Dataset, index: Index) -> None:
     tests = []
     with report.attempt(check):
         for seed in (0, 1):
-            rows = dataset.split(index, seed)
+            rows = dataset.split(index, seed, *index.first_fold())
             parts = (rows.train, rows.val, rows.test)
             every = np.concatenate(parts)
             inside = len(every) == 0 or (every.min() >= 0 and every.max() < len(index.labels))
@@ -183,7 +183,7 @@ def _splits(report: Report, dataset: Dataset, index: Index) -> None:
 def _loads(report: Report, dataset: Dataset) -> None:
     def load() -> dict[str, Any]:
         base.forget()  # or the second time would only be remembered
-        return _plain(dataset.load(0))
+        return _plain(dataset.load(0, *dataset.indexed().first_fold()))
 
     loaded = called(report, Call("load", load))
     if loaded is None:

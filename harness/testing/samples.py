@@ -80,7 +80,8 @@ class Blobs(TableDataset):
 
 def spec_of(dataset: Dataset, recipe: tuple[Strategy, ...], steps: int = STEPS) -> RunSpec:
     """Return a run of a few steps."""
-    info = dataset.info()
+    fold, folds = dataset.indexed().first_fold()
+    info = dataset.info(0, fold, folds)
     size = int(info.counts[0].sum())
     training = Training(
         epochs=steps, max_steps=steps, batch_size=min(BATCH, size), lr=0.02, eval_every=0.5
@@ -93,6 +94,8 @@ def spec_of(dataset: Dataset, recipe: tuple[Strategy, ...], steps: int = STEPS) 
         training=training,
         metric="balanced_accuracy",
         seed=0,
+        fold=fold,
+        folds=folds,
         experiment="check",
         recipe="check",
     )

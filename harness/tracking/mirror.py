@@ -17,6 +17,7 @@ from typing import Self
 
 from harness.errors import TrackingError
 from harness.execution.runner import Progressed
+from harness.execution.signals import Interrupted
 from harness.execution.store import Store
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
@@ -35,8 +36,8 @@ PAUSE_SECONDS = 30.0
 CLOSE_SECONDS = 300.0
 """Longest wait at the end for what is still to be written."""
 
-INTERRUPTED_SECONDS = 15.0
-"""Longest wait after Ctrl-C or another exception."""
+INTERRUPTED_SECONDS = 4.0
+"""Longest wait after Ctrl-C or another exception; whoever asked twice waits a tenth of it."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,7 +142,9 @@ class Mirror:
     ) -> None:
         if kind is None:
             self._tasks.put(lambda: self._try(self._catch_up))
-        self.close(CLOSE_SECONDS if kind is None else INTERRUPTED_SECONDS)
+        hurry = isinstance(error, Interrupted) and error.at_once
+        patience = INTERRUPTED_SECONDS / (10 if hurry else 1)
+        self.close(CLOSE_SECONDS if kind is None else patience)
 
     def _catch_up(self, recorder: Recorder) -> None:
         for message in recorder.sync().unreadable:
@@ -204,8 +207,14 @@ def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warni
     tracking = experiment.tracking
     store = Store(results, experiment.name)
     address = resolve(results, tracking.uri)
-    tags = views(experiment.metric, list(experiment.factors))
+    tags = _tags(experiment)
     return Mirror(address, store, experiment.called, tracking.per_class, warn, tags)
+
+
+def _tags(experiment: Experiment) -> dict[str, str]:
+    """Return what MLflow is told of the experiment itself."""
+    told = {"harness.description": experiment.description} if experiment.description else {}
+    return {**views(experiment.metric, list(experiment.factors)), **told}
 
 
 def sync(
@@ -228,7 +237,7 @@ def sync(
     address = resolve(results, experiment.tracking.uri)
     with store.locked():
         connection = Connection(address, experiment.name)
-        connection.describe(views(experiment.metric, list(experiment.factors)))
+        connection.describe(_tags(experiment))
         recorder = Recorder(connection, store, experiment.called, experiment.tracking.per_class)
         for study in studies():
             recorder.study(study)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.errors import StoreError
+from harness.execution.runner import status_of
 from harness.execution.store import read_json
 from harness.experiment.metric_names import METRICS
 from harness.tracking.keys import class_keys
@@ -50,7 +51,7 @@ class Found:
     """What a committed run left on disk.
 
     Attributes:
-        status: ``done``, ``diverged``, ``stopped`` or ``failed``.
+        status: ``done``, ``diverged``, ``stopped``, or one of `harness.execution.runner.FAILED`.
         reason: Why it failed, or empty.
         digest: Twelve digits of the committed result: another attempt has others.
         ended: When it ended, in ms since the epoch.
@@ -100,7 +101,7 @@ def read(path: Path) -> Found:
     found = read_json(outcome)
     failed = outcome.name == "error.json"
     return Found(
-        status="failed" if failed else str(found.get("status", "failed")),
+        status=status_of(path) if failed else str(found.get("status", "failed")),
         reason=str(found.get("message", "")).strip() if failed else "",
         digest=digest(path),
         ended=round(outcome.stat().st_mtime * 1000),
@@ -171,7 +172,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
     Args:
         found: The run.
         limit: Most classes with keys of their own.
-        began: When it began, in ms since the epoch.
+        began: When it began, in ms since the epoch; with `after`, when that step was.
         after: Last step of which MLflow has the history.
     """
     metrics: Mapping[str, Mapping[str, float | None]] = found.result.get("metrics") or {}
@@ -184,7 +185,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
     steps = int(found.result.get("steps") or 0)
     last = int(found.history[-1]["step"]) if found.history else steps
     ended = max(found.ended, began)
-    span = (ended - began) / max(steps, last, 1)
+    span = (ended - began) / max(max(steps, last) - after, 1)
     made: list[Point] = []
     for row in found.history:
         step = int(row["step"])
@@ -192,7 +193,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
         if step == last:
             values = {key: value for key, value in values.items() if key not in summaries}
         if step > after:
-            made += live(values, step, began + round(span * step))
+            made += live(values, step, began + round(span * (step - after)))
     finals = {**summaries, **_classes(found, limit), **_costs(found)}
     return made + [
         Point(key, float(value), last if key.startswith("val/") else 0, ended)

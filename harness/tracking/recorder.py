@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import HarnessError, TrackingError
+from harness.execution.runner import FAILED as UNFINISHED
 from harness.execution.runner import Progressed
 from harness.execution.store import Store, Stored, read_json
 from harness.experiment.spec import RunSpec
@@ -23,6 +24,9 @@ from harness.tracking.mlflow import Connection, Tracked, UnreachableError
 from harness.tracking.record import Point
 from harness.tracking.studies import FOLDER, Study, StudyRecorder
 from harness.training.rundir import git_commit
+
+_KILLED = "killed"
+_LEFT = "Stopped before it ended by a driver that is gone: it counts for nothing and is done again."
 
 FLUSH_SECONDS = 2.0
 """Shortest time between two requests with live points of one run."""
@@ -55,6 +59,7 @@ class _Live:
     flushed: float
     points: list[Point] = field(default_factory=list)
     sent: int = 0
+    sent_at: int = 0
     steps: int | None = None
     described: bool = False
 
@@ -118,6 +123,7 @@ class Recorder:
         params = None if run.described else describe.params(run.spec, run.steps)
         self._mlflow.log(run.run_id, run.points, params)
         run.sent = max([run.sent, *(point.step for point in run.points)])
+        run.sent_at = max([run.sent_at, *(point.time for point in run.points)])
         run.points, run.described, run.flushed = [], True, time.monotonic()
 
     def finished(self, spec: RunSpec, path: Path) -> None:
@@ -129,8 +135,14 @@ class Recorder:
         """Close an interrupted run."""
         run = self._live.pop(spec.key, None)
         if run is not None:
-            self._mlflow.end(run.run_id, KILLED)
-            self._note(Entry(spec.key, run.run_id, KILLED, self._mlflow.place))
+            said = describe.note(spec, spec.key, self._source, _KILLED)
+            self._kill(run.run_id, spec.key, said)
+
+    def _kill(self, run_id: str, key: str, said: str) -> None:
+        """Close a run that came to nothing, and say so where people look."""
+        self._mlflow.log(run_id, tags={"harness.status": _KILLED, "mlflow.note.content": said})
+        self._mlflow.end(run_id, KILLED)
+        self._note(Entry(key, run_id, KILLED, self._mlflow.place))
 
     def forget(self, spec: RunSpec) -> None:
         """Leave a run to a later `sync`."""
@@ -151,8 +163,9 @@ class Recorder:
     def _write(self, spec: RunSpec, key: str, path: Path, run: _Live | None = None) -> None:
         found = record.read(path)
         previous = self._ended.get(key)
-        began, sent = (run.began, run.sent) if run else (found.began, 0)
-        points = record.points(found, self._per_class, began, sent)
+        began = run.began if run else found.began
+        sent, since = (run.sent, run.sent_at) if run else (0, 0)
+        points = record.points(found, self._per_class, max(began, since), sent)
         if run is None:
             run = self._create(spec, key, began, commit=None)
         steps = found.result.get("steps", run.steps)
@@ -168,7 +181,8 @@ class Recorder:
         self._mlflow.artifacts(run.run_id, [file for file in files if file.is_file()])
         with tempfile.TemporaryDirectory() as folder:
             self._mlflow.artifacts(run.run_id, record.pictures(path, Path(folder)))
-        status = FAILED if found.status in ("failed", "diverged") else FINISHED
+        bad = found.status == "diverged" or found.status in UNFINISHED
+        status = FAILED if bad else FINISHED
         self._mlflow.end(run.run_id, status, max(found.ended, began))
         if previous is not None:  # before the note: what fails here is done by the next sync
             self._supersede(previous.run_id)
@@ -178,11 +192,13 @@ class Recorder:
         reason = found.reason.split("\n")[0][: describe.VALUE_LENGTH]
         note = describe.note(spec, key, self._source, found.status, reason)
         of = found.result.get("device", {})
+        subset = found.result.get("row_digests", {}).get("subset")
         return {
             "harness.status": found.status,
             "harness.result": found.digest,
             **({"harness.device": of["name"], "harness.precision": of["precision"]} if of else {}),
             "mlflow.note.content": note,
+            **({"harness.subset_digest": subset} if subset else {}),
             **({"harness.error": reason} if reason else {}),
             **({"diverged": "1"} if record.diverged(found) else {}),
         }
@@ -256,8 +272,7 @@ class Recorder:
             if run.key and run.run_id not in live and self._is_mine(run)
         ]
         for run in left:
-            self._mlflow.end(run.run_id, KILLED)
-            self._note(Entry(run.key, run.run_id, KILLED, self._mlflow.place))
+            self._kill(run.run_id, run.key, _LEFT)
         # what our own file still calls RUNNING was deleted or ended by somebody else
         for entry in self._ledger.last(self._mlflow.place).values():
             if entry.status == RUNNING and entry.run_id not in live:

@@ -11,12 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.errors import ConfigError, did_you_mean, listing
-from harness.experiment.model_names import OWN, TIMM, TORCHVISION
+from harness.errors import ConfigError
+from harness.experiment.model_names import TIMM, TORCHVISION, is_published, plain_weights
 from harness.experiment.spec import Model
-
-_TIMM_WEIGHTS = ("default", "true")
-"""timm's own choice; other weights are named by the model's tag, ``timm/resnet50.a1_in1k``."""
 
 
 def network(model: Model, shape: tuple[int, ...], classes: int) -> tuple[nn.Module, str]:
@@ -30,7 +27,7 @@ def network(model: Model, shape: tuple[int, ...], classes: int) -> tuple[nn.Modu
     Raises:
         ConfigError: The library cannot build it for such images, or not fetch its weights.
     """
-    if is_published(model) and shape[-1] != 3:
+    if _is_published(model) and shape[-1] != 3:
         raise ConfigError(
             f"model '{model.name}': weights '{model.weights}' are for images of 3 channels, and "
             f"these have {shape[-1]}; leave weights out or make the images RGB"
@@ -56,26 +53,6 @@ def cifar_resnet18(channels: int, classes: int) -> nn.Module:
     return net
 
 
-def is_published(model: Model) -> bool:
-    """Whether `weights` is the library's name for weights that it publishes."""
-    if model.weights is None or model.name in OWN:
-        return False
-    if model.name.startswith(TIMM):
-        return model.weights.lower() in _TIMM_WEIGHTS
-    return _plain(model.weights) in _published(model).__members__
-
-
-def published_hint(model: Model) -> str:
-    """Return which published weights there are, as the end of a sentence."""
-    if model.name in OWN:
-        return "only torchvision's and timm's models have published weights"
-    if model.name.startswith(TIMM):
-        return "timm's own weights are called DEFAULT"
-    known = list(_published(model).__members__)
-    near = did_you_mean(_plain(model.weights or ""), known)
-    return f"no published weights have that name{near} (available: {listing(known)})"
-
-
 def normalisation(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and std per channel of published weights, on the 0–1 scale."""
     if model.name.startswith(TIMM):
@@ -85,13 +62,12 @@ def normalisation(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if source is None:
             raise ConfigError(f"model '{model.name}': timm publishes no weights for it")
     else:
-        source = _published(model)[_plain(model.weights or "")].transforms()
+        source = _published(model)[plain_weights(model.weights or "")].transforms()
     return tuple(map(float, source.mean)), tuple(map(float, source.std))
 
 
-def _plain(weights: str) -> str:
-    """Return ``IMAGENET1K_V1`` of ``ResNet50_Weights.IMAGENET1K_V1``."""
-    return weights.rpartition("_Weights.")[2]
+def _is_published(model: Model) -> bool:
+    return model.weights is not None and is_published(model.name, model.weights)
 
 
 def _published(model: Model) -> Any:
@@ -104,8 +80,8 @@ def _from_torchvision(model: Model, shape: tuple[int, ...], classes: int) -> tup
     from torchvision import models
 
     name = model.name.removeprefix(TORCHVISION)
-    if is_published(model):
-        weights = _published(model)[_plain(model.weights or "")]
+    if _is_published(model):
+        weights = _published(model)[plain_weights(model.weights or "")]
         make = functools.partial(models.get_model, name, weights=weights, progress=False)
         net: Any = _fetched(model, make)
         if name == "inception_v3":  # whose builder insists on the second head of its weights
@@ -131,9 +107,9 @@ def _from_timm(model: Model, shape: tuple[int, ...], classes: int) -> tuple[nn.M
     import timm
 
     name = model.name.removeprefix(TIMM)
-    options = {"num_classes": classes, "in_chans": shape[-1], "pretrained": is_published(model)}
+    options = {"num_classes": classes, "in_chans": shape[-1], "pretrained": _is_published(model)}
     make = functools.partial(timm.create_model, name, **options)
-    net: Any = _fetched(model, make) if is_published(model) else _built(model, shape, make)
+    net: Any = _fetched(model, make) if _is_published(model) else _built(model, shape, make)
     last = net.get_classifier()
     head = next((place for place, module in net.named_modules() if module is last), None)
     if head is None or not isinstance(last, nn.Linear | nn.Conv2d):

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from harness.experiment.metric_names import METRICS, QUICK
 from harness.experiment.spec import Training
 from harness.strategies.base import Strategy
-from harness.training.buffers import Chunk, Decided
+from harness.training.buffers import CHUNK, Decided
 from harness.training.captured import Captured, Cuda
+from harness.training.checkpoint import Checkpoints
 from harness.training.metrics import evaluate, quick
 from harness.training.models import Classifier
 from harness.training.pipeline import Pipeline
+from harness.training.position import Best, Outcome, Position, restored, saved
 from harness.training.staging import Stager
 from harness.training.step import (
     Eager,
@@ -34,12 +36,17 @@ from harness.training.step import (
     make_optimizer,
 )
 
+_STRETCH_SECONDS = 0.25
+"""About how long a run trains before it looks whether it shall end, or write a checkpoint."""
+
 
 class Command(Enum):
     """What the receiver of an event may answer; no answer means CONTINUE."""
 
     CONTINUE = "continue"
     STOP = "stop"
+    HALT = "halt"
+    """Write a checkpoint and end here; a later attempt goes on."""
 
 
 @dataclass(frozen=True)
@@ -74,38 +81,6 @@ Event = Progress | Evaluated
 
 
 @dataclass
-class Outcome:
-    """What a loop leaves behind.
-
-    Attributes:
-        status: ``done``, ``diverged`` or ``stopped``.
-        selected_step: Step whose weights the model holds.
-        history: One row per evaluation.
-        mixed: Batches mixed, by strategy.
-        delivered: ``int64[C]``, samples of each class that batches held before mixing.
-        seconds: Wall time of training and of evaluation.
-        notes: What the user should know.
-    """
-
-    delivered: NDArray[np.int64]
-    status: str = "done"
-    selected_step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    mixed: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
-    notes: list[str] = field(default_factory=list)
-
-    def count(self, made: Chunk, first: int, last: int, batch_size: int) -> None:
-        """Add what steps ``[first, last)`` of a chunk delivered and mixed."""
-        part = slice(first - made.first, last - made.first)
-        delivered = made.arrays["labels"][part, :batch_size]
-        self.delivered += np.bincount(delivered.ravel(), minlength=len(self.delivered))
-        for decisions in made.decisions[part]:
-            if decisions.blend is not None:
-                self.mixed[decisions.blend] = self.mixed.get(decisions.blend, 0) + 1
-
-
-@dataclass
 class Loop:
     """Everything a training needs, put together by `harness.training.run`.
 
@@ -125,6 +100,7 @@ class Loop:
         device: Where the model is.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         scale: What logits are multiplied with where they become probabilities.
+        checkpoints: Where to go on from, and to write to; None keeps nothing.
     """
 
     model: Classifier
@@ -142,19 +118,32 @@ class Loop:
     device: torch.device
     precision: str = "fp32"
     scale: float = 1.0
+    checkpoints: Checkpoints | None = None
+    _stretch: int = field(default=1, init=False)
 
     def run(self) -> Generator[Event, Command | None, Outcome]:
-        """Train; yield progress and evaluations; return the outcome."""
-        outcome = Outcome(np.zeros(len(self.train_counts), np.int64))
+        """Train; yield progress and evaluations; return the outcome.
+
+        A run that goes on from a checkpoint first yields the evaluations of before it, of which
+        this attempt's receiver has not heard.
+        """
         optimizer = make_optimizer(self.model, self.training)
         step = Step(self.model, self.pipeline, optimizer, self.precision, self.device)
+        at = self._begin(step)
+        outcome = at.outcome
         executor = self._executor(step)
-        best: tuple[float, int, dict[str, Tensor]] | None = None
-        first = 0
+        for row in list(outcome.history):
+            command = yield self._told(row)
+            if command in (Command.STOP, Command.HALT):
+                outcome.status = "stopped" if command is Command.STOP else "interrupted"
+                return outcome
         for last in sorted(evaluation_steps(self.steps, self.training.eval_every)):
-            clock = time.perf_counter()
-            yield from self._train(executor, first, last, outcome)
-            values = self._since(step.total, first, last, outcome, clock)
+            if last <= at.evaluated:
+                continue
+            if (yield from self._train(executor, step, at, last)):
+                outcome.status = "interrupted"
+                return outcome
+            values = self._since(step.total, last, at)
             if not np.isfinite(values["train/loss"]):
                 outcome.status = "diverged"
                 return outcome
@@ -164,17 +153,40 @@ class Loop:
                 return outcome
             outcome.history.append({"step": last, **values})
             outcome.selected_step = last
-            best = self._better(best, last, values)
-            if (yield Evaluated(last, self.steps, values)) is Command.STOP:
+            at.best = self._better(at.best, last, values)
+            at.evaluated = last
+            command = yield self._told(outcome.history[-1])
+            if command is Command.STOP:
                 outcome.status = "stopped"
                 return outcome
-            first = last
+            if self._keep(at, step, command):
+                outcome.status = "interrupted"
+                return outcome
         if executor.problem:
             outcome.notes.append(executor.problem)
-        if best is not None:
-            outcome.selected_step = best[1]
-            self.model.load_state_dict(best[2])
+        if at.best is not None:
+            outcome.selected_step = at.best[1]
+            self.model.load_state_dict(at.best[2])
         return outcome
+
+    def _begin(self, step: Step) -> Position:
+        """Return where to go on: at the last checkpoint, or at the beginning."""
+        if self.checkpoints is not None and (state := self.checkpoints.read()) is not None:
+            at = restored(state, step, self.model, self.device)
+            at.outcome.notes.append(f"resumed from step {at.step} of {self.steps}")
+            return at
+        return Position(Outcome(np.zeros(len(self.train_counts), np.int64)))
+
+    def _keep(self, at: Position, step: Step, command: Command | None) -> bool:
+        """Write a checkpoint where one is due or asked for; return whether to end here."""
+        halted = command is Command.HALT
+        if self.checkpoints is not None and (halted or self.checkpoints.due()):
+            self.checkpoints.write(at.step, saved(at, step, self.model, self.device))
+        return halted
+
+    def _told(self, row: Mapping[str, float]) -> Evaluated:
+        values = {name: value for name, value in row.items() if name != "step"}
+        return Evaluated(int(row["step"]), self.steps, values)
 
     def _executor(self, step: Step) -> Executor:
         losses = Losses(self.strategies, self.class_counts, self.steps, self.scale)
@@ -189,34 +201,40 @@ class Loop:
             self.stager.close()
 
     def _train(
-        self, executor: Executor, first: int, last: int, outcome: Outcome
-    ) -> Generator[Event, Command | None, None]:
-        """Do steps ``[first, last)``, chunk by chunk."""
+        self, executor: Executor, step: Step, at: Position, last: int
+    ) -> Generator[Event, Command | None, bool]:
+        """Do the steps up to `last`, stretch by stretch; return whether the run ends before."""
         self.model.train()
-        end = first
-        while first < last:
-            made = self.decided.at(first)
-            end = min(last, made.first + len(made.decisions))
-            for _ in executor.advance(first, end):
-                yield Waiting(first, self.steps)
-            outcome.count(made, first, end, self.training.batch_size)
-            first = end
-            yield Progress(end, self.steps)
+        clock = time.perf_counter() - at.spent
+        while at.step < last:
+            made = self.decided.at(at.step)
+            end = min(last, made.first + len(made.decisions), at.step + self._stretch)
+            begun = time.perf_counter()
+            for _ in executor.advance(at.step, end):
+                yield Waiting(at.step, self.steps)
+            self._stretch = _longer(self._stretch, time.perf_counter() - begun)
+            at.outcome.count(made, at.step, end, self.training.batch_size)
+            at.step, at.spent = end, time.perf_counter() - clock
+            command = yield Progress(end, self.steps)
+            if self._keep(at, step, command):
+                return True
         for _ in executor.settle():
-            yield Waiting(end, self.steps)
+            yield Waiting(at.step, self.steps)
+        at.spent = time.perf_counter() - clock
+        return False
 
-    def _since(
-        self, total: Tensor, first: int, last: int, outcome: Outcome, clock: float
-    ) -> dict[str, float]:
-        """Return what there is to say of steps ``[first, last)``, and zero the sum of losses."""
-        mean_loss = float(total) / (last - first)
+    def _since(self, total: Tensor, last: int, at: Position) -> dict[str, float]:
+        """Return what there is to say of the steps since the last evaluation; begin anew."""
+        clock = time.perf_counter()
+        steps = last - at.evaluated
+        mean_loss = float(total) / steps  # waits for the device
         total.zero_()
-        spent = time.perf_counter() - clock
-        outcome.seconds["train"] += spent
+        spent, at.spent = at.spent + time.perf_counter() - clock, 0.0
+        at.outcome.seconds["train"] += spent
         return {
             "train/loss": mean_loss,
             "lr": self.training.rate(last - 1, self.steps),
-            "images_per_second": (last - first) * self.training.batch_size / spent,
+            "images_per_second": steps * self.training.batch_size / spent,
         }
 
     def _validate(
@@ -249,10 +267,10 @@ class Loop:
 
     def _better(
         self,
-        best: tuple[float, int, dict[str, Tensor]] | None,
+        best: Best | None,
         step: int,
         values: Mapping[str, float],
-    ) -> tuple[float, int, dict[str, Tensor]] | None:
+    ) -> Best | None:
         """Keep the weights of the best val metric so far, the earliest of equals."""
         if self.training.select == "last":
             return None
@@ -263,6 +281,13 @@ class Loop:
         if best is not None and signed <= best[0]:
             return best
         return signed, step, copy.deepcopy(self.model.state_dict())
+
+
+def _longer(stretch: int, spent: float) -> int:
+    """Return how many steps to do before the next look at who may have something to say."""
+    if spent < _STRETCH_SECONDS / 2:
+        return min(2 * stretch, CHUNK)
+    return max(1, stretch // 2) if spent > 2 * _STRETCH_SECONDS else stretch
 
 
 def evaluation_steps(steps: int, every: float) -> frozenset[int]:

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.errors import ConfigError
-from harness.experiment.model_names import OWN, check_model_name
+from harness.experiment.model_names import (
+    OWN,
+    check_model_name,
+    is_published,
+    published_hint,
+)
 from harness.experiment.spec import Model
 from harness.streams import torch_seed
 from harness.training import library
@@ -127,13 +132,13 @@ def weights_file(model: Model) -> Path | None:
     Raises:
         ConfigError: `weights` is neither a name of published weights nor a file.
     """
-    if model.weights is None or library.is_published(model):
+    if model.weights is None or is_published(model.name, model.weights):
         return None
     path = Path(model.weights).expanduser()
     if not path.is_file():
         raise ConfigError(
             f"model '{model.name}': weights '{model.weights}' is no file, and "
-            f"{library.published_hint(model)}"
+            f"{published_hint(model.name, model.weights)}"
         )
     return path
 

@@ -11,7 +11,7 @@ from harness.datasets.base import Data
 from harness.errors import ConfigError, DataError, counted, listing
 from harness.experiment.facts import facts_of
 from harness.experiment.spec import RunSpec
-from harness.strategies.base import Facts, Strategy, Synthesis, deciding
+from harness.strategies.base import Facts, Strategy, Synthesis, deciding, head_of
 from harness.streams import stream
 from harness.training import models
 from harness.training.buffers import Decided
@@ -204,8 +204,7 @@ def _facts(spec: RunSpec, data: Data, synthesis: Synthesis | None) -> Facts:
 
 
 def _model(spec: RunSpec, data: Data) -> models.Classifier:
-    heads = {type(s).head for s in spec.strategies} - {"linear"}
-    head = heads.pop() if heads else "linear"
+    head = head_of(spec.strategies)
     return models.build(spec.model, data.shape, len(data.class_names), head, spec.seed)
 
 

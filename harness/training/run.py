@@ -5,6 +5,8 @@ is the same with every failure turned into an `error.json`, so that a failure st
 """
 
 import contextlib
+import errno
+import io
 import json
 import time
 from collections.abc import Generator
@@ -20,10 +22,17 @@ from harness.experiment.spec import RunSpec
 from harness.streams import torch_seed
 from harness.training import device as devices
 from harness.training import models
-from harness.training.loop import Command, Event, Outcome, Progress
+from harness.training.checkpoint import Checkpoints, maker
+from harness.training.loop import Command, Event, Progress
 from harness.training.metrics import Evaluation, evaluate
+from harness.training.position import Outcome
 from harness.training.prepare import Prepared, prepare
-from harness.training.rundir import SCHEMA, WEIGHTS, RunDir
+from harness.training.rundir import CHECKPOINT_SECONDS, SCHEMA, WEIGHTS, RunDir
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk, which is no fault of the run that meets it."""
+
+_LESS_MEMORY = "a smaller training.batch_size, --jobs or --runs-per-gpu needs less"
 
 
 def start(
@@ -32,15 +41,21 @@ def start(
     device: str = "auto",
     keep_weights: bool = True,
     workers: int = 0,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
 ) -> Generator[Event, Command | None, dict[str, Any]]:
     """Train one run and write its files; yield what happens and return ``result.json``.
 
+    A run that is told to halt leaves a checkpoint and nothing else, and returns a result of status
+    ``interrupted``.
+
     Args:
         spec: What to train.
-        rundir: An existing folder that belongs to this attempt alone.
+        rundir: An existing folder that belongs to this attempt alone; a checkpoint in it is gone
+            on from.
         device: As in `harness.training.device.choose`.
         keep_weights: Whether to write the weights.
         workers: Processes that prepare images ahead, for recipes with a per-image tail.
+        checkpoint_every: Seconds of training between two checkpoints.
 
     Raises:
         HarnessError: The dataset, the recipe and the model do not fit together.
@@ -49,13 +64,17 @@ def start(
     if not (rundir / "spec.json").exists():
         folder.write_json("spec.json", spec.to_json())
     place, precision = devices.choose(device)
-    events = _trained(spec, folder, place, precision, keep_weights, workers)
+    kept = Checkpoints(rundir, maker(spec, place.type, precision), checkpoint_every)
+    events = _trained(spec, folder, place, precision, keep_weights, workers, kept)
     result = yield from devices.isolated(place, torch_seed(spec.seed, "model"), events)
+    if result["status"] == "interrupted":
+        return result
     result["device"] = {"name": devices.describe(place), "type": place.type, "precision": precision}
     folder.write_env({"device": result["device"], "threads": 1 if place.type == "cpu" else None})
     for note in result["notes"]:
         folder.log(note)
     folder.write_json("result.json", result)
+    kept.remove()
     return result
 
 
@@ -66,28 +85,37 @@ def _trained(
     precision: str,
     keep_weights: bool,
     workers: int,
+    kept: Checkpoints,
 ) -> Generator[Event, Command | None, dict[str, Any]]:
     """Prepare, train and evaluate; write tables, predictions and weights."""
     begun = time.perf_counter()
     run = prepare(spec, place, precision, workers)
     prepared = time.perf_counter() - begun
-    yield Progress(0, run.facts.steps)
+    if (yield Progress(0, run.facts.steps)) is Command.HALT:
+        return {"status": "interrupted"}
+    run.loop.checkpoints = kept
     with contextlib.closing(run.loop):
         outcome = yield from run.loop.run()
     result = _result(run, outcome)
+    result["notes"] += kept.notes
+    if outcome.status == "interrupted":
+        return result
     if outcome.status != "diverged":
         result["metrics"] = _evaluate(run, folder, outcome)
         result["status"] = outcome.status
     if keep_weights and outcome.status == "done":
         state = run.loop.model.network.state_dict()
-        torch.save({name: value.cpu() for name, value in state.items()}, folder.path / WEIGHTS)
+        content = io.BytesIO()  # a full disk is an OSError of ours, and not one of torch's own
+        torch.save({name: value.cpu() for name, value in state.items()}, content)
+        (folder.path / WEIGHTS).write_bytes(content.getbuffer())
     chosen = any(f"val/{spec.metric}" in row for row in outcome.history)
     if spec.training.select == "best" and outcome.status == "done" and not chosen:
         result["notes"].append(
             f"{spec.metric} is not defined on this val: the weights are those of the last step"
         )
     folder.write_history(outcome.history)
-    result["cost"] = _cost(outcome, run, prepared, time.perf_counter() - begun, place)
+    total = time.perf_counter() - begun + outcome.earlier
+    result["cost"] = _cost(outcome, run, prepared, total, place)
     return result
 
 
@@ -97,20 +125,40 @@ def drain(
     device: str = "auto",
     keep_weights: bool = True,
     workers: int = 0,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
 ) -> Generator[Event, Command | None, str]:
-    """Run `start`; return ``done``, ``diverged``, ``stopped`` or ``failed``.
+    """Run `start`; return how it ended.
 
     A failure is written to ``error.json`` and never raised; Ctrl-C is.
+
+    Returns:
+        ``done``, ``diverged``, ``stopped``, ``interrupted``, ``failed``, or ``no_space`` where the
+        disk is full.
     """
+    events = start(spec, rundir, device, keep_weights, workers, checkpoint_every)
     try:
-        result = yield from start(spec, rundir, device, keep_weights, workers)
+        return (yield from _caught(events, RunDir(rundir)))
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        return "no_space"
+
+
+def _caught(
+    events: Generator[Event, Command | None, dict[str, Any]], folder: RunDir
+) -> Generator[Event, Command | None, str]:
+    try:
+        result = yield from events
         return str(result["status"])
     except HarnessError as error:
-        RunDir(rundir).write_error("input", str(error), error)
+        folder.write_error("input", str(error), error)
     except (MemoryError, torch.OutOfMemoryError) as error:
-        RunDir(rundir).write_error("out_of_memory", str(error) or "out of memory", error)
+        said = str(error).split("\n")[0] or "out of memory"
+        folder.write_error("out_of_memory", f"{said}; {_LESS_MEMORY}", error)
     except Exception as error:
-        RunDir(rundir).write_error("exception", f"{type(error).__name__}: {error}", error)
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
+        folder.write_error("exception", f"{type(error).__name__}: {error}", error)
     return "failed"
 
 
@@ -127,6 +175,7 @@ def _result(run: Prepared, outcome: Outcome) -> dict[str, Any]:
         "synthetic": int(run.facts.expanded_counts.sum() - run.facts.class_counts.sum()),
         "class_names": list(run.data.class_names),
         "train_counts": run.facts.class_counts.tolist(),
+        "row_digests": run.data.rows.digests(),
         "delivered": outcome.delivered.tolist(),
         "mixed_share": {name: count / steps for name, count in sorted(outcome.mixed.items())},
         "parameters": models.count_parameters(run.loop.model),

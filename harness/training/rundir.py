@@ -25,6 +25,12 @@ SCHEMA = 1
 WEIGHTS = "model.pt"
 """File of a run's weights: a state dict on the CPU."""
 
+CHECKPOINTS = ("checkpoint.latest", "checkpoint.previous")
+"""Files to go on from, the last one first; a run that is done has none."""
+
+CHECKPOINT_SECONDS = 60.0
+"""Training between two checkpoints, unless somebody says otherwise; a shorter run writes none."""
+
 VERSIONED = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-headless")
 
 
@@ -76,11 +82,11 @@ class RunDir:
 
     def write_env(self, extra: Mapping[str, Any]) -> None:
         """Write the versions and the machine that made this run."""
-        versions = {name: _version(name) for name in VERSIONED}
+        versions = {name: version_of(name) for name in VERSIONED}
         self.write_json(
             "env.json",
             {
-                "harness": _version("imbalance-harness"),
+                "harness": version_of("imbalance-harness"),
                 "python": platform.python_version(),
                 "platform": platform.platform(),
                 "machine": platform.machine(),
@@ -128,7 +134,8 @@ def git_commit() -> str | None:
 
 
 @functools.cache
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -4,6 +4,7 @@ What a step's images are is a function of the run and the step, so the bits do n
 prepared them.
 """
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -82,10 +83,9 @@ class Elsewhere:
         self._steps = steps
         self._depth = 2 * len(workers) + 2
         self._asked: int | None = None
-        descriptor, name = tempfile.mkstemp(dir=workers.folder)
-        os.close(descriptor)
-        self._path, shape = Path(name), (self._depth, rows, *sample)
-        self._ring = np.memmap(name, dtype, "w+", shape=shape)
+        shape = (self._depth, rows, *sample)
+        self._path = reserved(int(np.prod(shape)) * np.dtype(dtype).itemsize, workers.folder)
+        self._ring = np.memmap(self._path, dtype, "r+", shape=shape)
         self._run = workers.open(spec, self._path, shape, dtype)
 
     def ready(self, step: int) -> bool:
@@ -111,3 +111,29 @@ class Elsewhere:
         self._workers.forget(self._run)
         del self._ring
         self._path.unlink(missing_ok=True)
+
+
+def reserved(size: int, folder: Path) -> Path:
+    """Return a new file of `size` bytes that are really there.
+
+    Where `folder` has too little room, as the memory that containers share often has, it lies in
+    the system's temporary folder: to write to a mapped page that cannot be had kills the process.
+
+    Raises:
+        OSError: There is no room there either.
+    """
+    for place in (folder, None):
+        descriptor, name = tempfile.mkstemp(prefix="harness-ring-", dir=place)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+            else:
+                os.truncate(descriptor, size)
+            return Path(name)
+        except OSError as error:
+            os.unlink(name)
+            if place is None or error.errno != errno.ENOSPC:
+                raise
+        finally:
+            os.close(descriptor)
+    raise AssertionError

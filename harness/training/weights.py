@@ -63,7 +63,7 @@ def _read(path: Path) -> State:
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"weights {path}: holds more than tensors, or is no file of torch.save; "
-            f"save model.state_dict() alone ({str(error).splitlines()[0]})"
+            "save model.state_dict() alone"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError) as error:
         raise ConfigError(f"weights {path}: cannot be read: {error}") from error

@@ -27,6 +27,7 @@ Row = Callable[[int], dict[str, Any]]
 CPU: dict[str, Row] = {
     "steady": lambda rounds: training.steady("cpu", rounds, 0),
     "ablation": lambda rounds: training.ablation(1),
+    "slots": training.slots,
     "taxes": training.taxes,
     "albumentations": lambda rounds: {
         **data.albumentations_rate(32, 3 * rounds),

@@ -202,6 +202,28 @@ def _harness(*arguments: str) -> float:
     return seconds(lambda: subprocess.run(command, check=True, capture_output=True))
 
 
+def slots(rounds: int) -> dict[str, Any]:
+    """Time whole commands on one slot and on two, and how they grow with the number of runs."""
+    with tempfile.TemporaryDirectory() as name:
+        folders = iter(range(1000))
+
+        def command(jobs: int, limit: int) -> float:
+            more = ("--jobs", str(jobs), "--limit", str(limit), "--device", "cpu")
+            return _harness("run", "quickstart", "--results", f"{name}/{next(folders)}", *more)
+
+        command(2, 2)  # warms the disk up
+        pairs = [(command(2, 32), command(1, 32)) for _ in range(rounds)]
+        few = [command(2, 8) for _ in range(rounds)]
+    two, one = zip(*pairs, strict=True)
+    each = (np.median(two) - np.median(few)) / (32 - 8)
+    return {
+        "32 runs on 2 slots / on 1": ratio(list(two), list(one)),
+        "32 runs on 2 slots, seconds": float(np.median(two)),
+        "8 runs on 2 slots, seconds": float(np.median(few)),
+        "each further run on 2 slots, seconds": float(each),
+    }
+
+
 def planning(runs: int = 10_000) -> dict[str, Any]:
     """Time `harness plan` of many runs, from the start of the process."""
     with tempfile.TemporaryDirectory() as name:

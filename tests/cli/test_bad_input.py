@@ -89,6 +89,15 @@ def image_folder(root, **counts):
         ("base: [mixpu]", "it.yaml:6: base[0]: unknown strategy 'mixpu'; did you mean 'mixup'?"),
         ("models: [resnet23]", "it.yaml:6: models[0]: unknown model 'resnet23'; did you mean 'res"),
         ("models: [{name: torchvision/resnet17}]", "it.yaml:6: models[0]: unknown model 'torchvi"),
+        (
+            "models: [{name: resnet50, weights: IMAGENET1K_V3}]",
+            "it.yaml:6: models[0].weights: 'IMAGENET1K_V3' is no file, and no published weights "
+            "have that name; did you mean 'IMAGENET1K_V2'?",
+        ),
+        (
+            "models: [{name: resnet50, weights: ResNet50_Weights.IMAGENET1K}]",
+            "it.yaml:6: models[0].weights: 'ResNet50_Weights.IMAGENET1K' is no file, and no pub",
+        ),
         ("metric: balanced_acuracy", "it.yaml:6: metric: unknown metric 'balanced_acuracy'; did"),
         (
             "base: [{name: augment, transforms: [{name: HorizontalFlop}]}]",
@@ -307,3 +316,29 @@ def test_t26_a_process_ends_with_code_2_and_one_message_without_a_terminal(tmp_p
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_model_that_fits_no_image_is_refused_before_anything(refused, tmp_path):
+    file = write(tmp_path, with_line("models: [inception_v3]"))
+    message = refused("run", file)
+    assert message.startswith("error: it.yaml: dataset 'digits-lt20': model 'inception_v3'")
+
+
+def test_weights_that_are_none_are_refused_before_anything(refused, tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"nothing")
+    message = refused(
+        "run", write(tmp_path, with_line("models: [{name: resnet32, weights: w.pt}]"))
+    )
+    assert "it.yaml: dataset 'digits-lt20': weights w.pt: " in message
+    assert "weights_only" not in message
+
+
+def test_a_tracking_uri_that_is_a_folder_is_refused_before_anything(refused, tmp_path):
+    message = refused("run", write(tmp_path, with_line("tracking: {uri: ./mlruns}")))
+    assert "no longer records into folders" in message
+
+
+def test_a_cache_that_cannot_be_written_is_refused_by_its_option(refused, tmp_path):
+    (tmp_path / "file").touch()
+    message = refused("run", write(tmp_path, SOUND), "--cache-dir", "file")
+    assert message.startswith(f"error: --cache-dir {tmp_path / 'file'}: cannot be written: ")

@@ -147,9 +147,137 @@ def test_split_fold_and_group_columns():
     )
     found = look(Path("d/list.csv"))
     assert found.fields["split_column"] == "subset"
-    assert found.fields["fold_column"] == "fold"
     assert found.fields["group_column"] == "PatientID"
-    assert found.folds == 4
+    assert "fold_column" not in found.fields, "it cuts through patients"
+
+
+def test_a_fold_column_stands_alone_or_beside_groups_that_it_keeps_whole():
+    columns = {"x": np.arange(24.0), "label": LABELS, "fold": [k // 4 % 3 for k in range(24)]}
+    patient = [f"p{k // 2}" for k in range(24)]
+    write("t.csv", **columns)
+    assert fields("t.csv")[1]["fold_column"] == "fold"
+    write("t.csv", **columns, patient=patient)
+    found = fields("t.csv")[1]
+    assert (found["fold_column"], found["group_column"]) == ("fold", "patient")
+    assert "drop_columns" not in found
+
+
+@pytest.mark.parametrize(
+    ("others", "kept", "said"),
+    [
+        (
+            {"patient": [f"p{k // 3}" for k in range(24)]},
+            {"group_column": "patient"},
+            "column 'fold' puts samples of one patient in several folds, and is not used",
+        ),
+        (
+            {"split": ["train"] * 18 + ["test"] * 6},
+            {"split_column": "split"},
+            "column 'fold' is not used: the test set is what column 'split' says",
+        ),
+    ],
+)
+def test_t15_folds_that_contradict_groups_or_a_split_are_dropped_and_named(others, kept, said):
+    fold = [k % 4 for k in range(24)]
+    write("t.csv", x=np.arange(24.0), label=LABELS, fold=fold, **others)
+    found = look(Path("t.csv"))
+    expected = {"file": "t.csv", "label_column": "label", **kept, "drop_columns": ["fold"]}
+    assert found.fields == expected, "nor is it a feature"
+    assert said in found.remarks[0]
+
+
+def test_a_split_that_is_not_used_is_no_feature():
+    parts = ["train" if k % 2 else "test" for k in range(24)]
+    patients = [f"p{k // 4}" for k in range(24)]
+    write("t.csv", x=np.arange(24.0), label=LABELS, split=parts, patient=patients)
+    assert fields("t.csv")[1]["drop_columns"] == ["split"]
+
+
+CODES = [k % 3 for k in range(24)]
+NAMED = [("cat", "dog", "great owl")[k % 3] for k in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("codes", "names"),
+    [
+        ("label", "label_name"),
+        ("label", "animal"),
+        ("ClassId", "SignName"),
+        ("class_id", "class_name"),
+        ("target", "target_names"),
+        ("kind_code", "kind"),
+    ],
+)
+@pytest.mark.parametrize("first", ["codes", "names"])
+def test_names_of_classes_are_taken_rather_than_their_codes(codes, names, first):
+    pair = {codes: CODES, names: NAMED}
+    if first == "names":
+        pair = dict(reversed(pair.items()))
+    write("t.csv", **pair, x=np.arange(24.0))
+    assert fields("t.csv")[1] == {
+        "file": "t.csv",
+        "label_column": names,
+        "drop_columns": [codes],
+    }, "the codes would tell a model the class"
+    pictures("d", NAMES)
+    write("d/list.csv", image=NAMES, **pair)
+    found = look(Path("d/list.csv"))
+    assert found.fields["label_column"] == names
+    assert "drop_columns" not in found.fields
+
+
+def test_the_choice_of_names_over_codes_is_said_and_another_can_be_asked_for():
+    write("t.csv", label=CODES, group_name=NAMED, class_name=NAMED, x=np.arange(24.0))
+    found = look(Path("t.csv"))
+    assert found.fields["label_column"] == "class_name"
+    assert found.fields["drop_columns"] == ["label", "group_name"]
+    said = "column 'class_name' names the classes that 'label' numbers, and is taken as the label"
+    assert found.remarks == (said,)
+    found = look(Path("t.csv"), "label")
+    assert found.fields["label_column"] == "label"
+    assert found.fields["drop_columns"] == ["group_name", "class_name"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["cat", "dog", "owl", "ape"] * 6,  # another partition of as many rows
+        ["cat", "dog", "cat"] * 8,  # two codes of one name
+        ["cat", "dog", "owl"] * 7 + ["cat", "dog", "bird"],  # two names of one code
+        ["cat", "dog", ""] * 8,  # a class without a name
+        [10, 20, 30] * 8,  # other codes
+    ],
+)
+def test_codes_stay_the_label_where_no_column_names_every_class_once(names):
+    write("t.csv", label=CODES, animal=names, x=np.arange(24.0))
+    assert fields("t.csv")[1]["label_column"] == "label"
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        [f"seen in the {('wood', 'field')[k % 2]} at noon" for k in range(60)],
+        [f"note{k // 2}" for k in range(60)],
+    ],
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_free_text_is_no_label_unless_its_name_says_so(notes, last):
+    columns = {"x": np.arange(60.0), "notes": notes}
+    write("t.csv", **(columns if last else dict(reversed(columns.items()))))
+    with pytest.raises(ConfigError, match=r"no column looks like a class.*no free text.*--label"):
+        look(Path("t.csv"))
+    assert look(Path("t.csv"), "notes").fields["label_column"] == "notes"
+    kind = ["ab"[k % 2] for k in range(60)]
+    write("t.csv", x=np.arange(60.0), kind=kind, notes=notes[::-1] if last else notes)
+    assert look(Path("t.csv")).fields["label_column"] == "kind"
+    write("t.csv", x=np.arange(60.0), diagnosis=notes)
+    assert look(Path("t.csv")).fields["label_column"] == "diagnosis"
+
+
+def test_a_listing_of_images_with_one_column_of_many_classes_has_its_label_there():
+    pictures("d", [f"i{k}" for k in range(60)])
+    write("d/list.csv", image=[f"i{k}" for k in range(60)], breed=[f"b{k // 2}" for k in range(60)])
+    assert fields("d/list.csv")[1]["label_column"] == "breed"
 
 
 def test_t15_a_split_through_groups_is_dropped_and_named():

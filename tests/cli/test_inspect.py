@@ -54,6 +54,11 @@ def test_json_tells_the_same_in_plain_values(inspect):
     assert sum(entry["share"] for entry in found["classes"]) == pytest.approx(1)
     assert {entry["group"] for entry in found["classes"]} == {"medium", "few"}
     assert len(found["content"]) == 64
+    assert set(found["row_digests"]) == {"train", "val", "test", "subset"}
+    code, out, _ = inspect("digits", "--set", "imbalance_factor=20")
+    digest = found["row_digests"]["subset"]
+    assert f"; long-tailed subset {digest[:12]} (SHA-256 of its rows)" in out
+    assert "subset" not in inspect("digits")[1]
 
 
 def test_the_histogram_tells_a_rare_class_from_a_rarer_one():
@@ -80,9 +85,25 @@ def test_every_dataset_of_an_experiment_is_shown(inspect, tmp_path):
 
 def test_with_folds_the_first_fold_is_shown(inspect, tmp_path):
     file = tmp_path / "folds.yaml"
-    file.write_text("name: f\ndatasets: [{name: shapes, classes: 2, per_class: 50}]\nfolds: 10\n")
+    file.write_text("name: f\ndatasets: [digits]\nfolds: 10\n")
+    assert "180 test; imbalance factor" in (out := inspect(str(file))[1])
+    assert "test is the first of 10 folds" in out
     _, out, _ = inspect(str(file), "--json")
-    assert json.loads(out)["datasets"][0]["samples"]["test"] == 10
+    (found,) = json.loads(out)["datasets"]
+    assert (found["samples"]["test"], found["folds"]) == (180, 10)
+    assert "folds" not in inspect("digits")[1]
+
+
+def test_folds_that_a_file_names_are_shown_without_an_experiment(inspect, tmp_path):
+    rows = [f"{k},{k % 3},{'ab'[k % 4 == 0]}" for k in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,fold,label", *rows]))
+    fields = (f"file={tmp_path / 't.csv'}", "fold_column=fold")
+    edits = [part for field in fields for part in ("--set", field)]
+    for arguments in ([str(tmp_path / "t.csv")], ["table", *edits]):
+        code, out, err = inspect(*arguments)
+        assert code == 0, err
+        assert "test is the first of 3 folds" in out
+        assert "20 test" in out
 
 
 def test_a_path_is_read_as_new_would_read_it(inspect, tmp_path):
@@ -117,6 +138,32 @@ def test_t15_the_same_image_twice_is_named_also_under_two_labels(inspect, tmp_pa
     assert "warning: 2 images are there more than once" in out
     assert "cat/000.png = cat/copy.png" in out
     assert "1 image is there under different labels: cat/001.png = dog/torn.png" in out
+
+
+def test_t21_json_lists_every_bad_or_missing_file_also_where_it_ends_with_two(inspect, tmp_path):
+    root = images(tmp_path / "set", {"cat": 12, "dog": 12})
+    bad = [root / "cat" / f"bad{k:02}.png" for k in range(23)]
+    for path in bad:
+        path.write_bytes(b"no image")
+    expected = {str(path): "is not an image, or is damaged" for path in bad}
+    code, out, _ = inspect(str(root), "--json")
+    assert code == 0
+    assert json.loads(out)["datasets"][0]["bad_files"] == expected
+    arguments = ("image_folder", "--set", f"path={root}")
+    code, out, err = inspect(*arguments, "--json")
+    assert code == 2
+    assert json.loads(out)["bad_files"] == expected
+    assert "23 bad image files of 47" in json.loads(out)["error"]
+    assert "23 bad image files of 47" in err
+    assert inspect(*arguments)[1] == "", "without --json nothing but the message"
+    rows = [f"{name}/{k:03}.png,{name}" for name in ("cat", "dog") for k in range(13)]
+    (root / "list.csv").write_text("\n".join(["path,label", *rows]))
+    code, out, _ = inspect(str(root / "list.csv"), "--json")
+    assert code == 2
+    assert json.loads(out)["bad_files"] == {
+        "cat/012.png": "is missing",
+        "dog/012.png": "is missing",
+    }
 
 
 def test_many_classes_are_cut_in_the_middle_but_not_in_json(inspect):

@@ -179,9 +179,39 @@ def test_folds_are_suggested_where_the_rarest_class_is_small_or_the_file_names_t
     new("named.yaml", "--data", "named.csv")
     text = Path("named.yaml").read_text()
     assert "fold_column: fold" in text
-    assert "# folds: 3  # the folds that the file names" in text
-    Path("named.yaml").write_text(text.replace("# folds: 3", "folds: 3"))
-    assert len(expand(load("named.yaml")).runs) == 24 * 3
+    assert "\nfolds: 3  # the folds that the file names" in text
+    assert "# 8 recipes × 1 seed × 3 folds = 24 runs" in text
+    assert len(expand(load("named.yaml")).runs) == 24
+
+
+def test_folds_that_would_cut_through_a_split_or_cannot_be_are_not_suggested(new):
+    for part, counts in (("train", {"a": 8, "b": 8}), ("test", {"a": 4, "b": 4})):
+        images(f"split/{part}", counts)
+    images("one", {"common": 80, "single": 1})
+    images("few", {"common": 80, "few": 8})
+    for name in ("split", "one", "few"):
+        assert new(f"{name}.yaml", "--data", name)[0] == 0
+    assert "folds" not in Path("split.yaml").read_text()
+    assert "folds" not in Path("one.yaml").read_text()
+    assert "# folds: 5  # the rarest class has 8 samples" in Path("few.yaml").read_text()
+
+
+def test_t15_of_folds_beside_a_split_or_through_groups_none_is_in_the_draft(new):
+    rows = [
+        f"{k},{k % 3},{('train', 'test')[k % 5 == 0]},p{k // 4},{'ab'[k % 4 == 0]}"
+        for k in range(60)
+    ]
+    Path("t.csv").write_text("\n".join(["x,fold,part,patient,label", *rows]))
+    code, out, _ = new("t.yaml", "--data", "t.csv")
+    assert code == 0
+    text = Path("t.yaml").read_text()
+    assert "folds:" not in text
+    assert "fold_column" not in text
+    assert "split_column" not in text
+    assert "group_column: patient" in text
+    assert "drop_columns: [part, fold]" in text
+    assert "note: column 'fold' puts samples of one patient in several folds" in out
+    assert "note: column 'part' puts samples of one patient in several splits" in out
 
 
 def test_a_file_that_is_there_is_kept_without_force(new):

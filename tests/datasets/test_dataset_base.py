@@ -90,6 +90,32 @@ def test_t02_a_class_too_small_for_val_keeps_its_row_and_is_named():
     assert any("test" in note and "'c1'" in note for note in rows.notes)
 
 
+def test_t03_the_digest_of_the_subset_is_that_of_the_published_index_list():
+    labels = np.arange(50_000) % 10  # as many as in CIFAR-10, and its test set behind
+    split = np.repeat([TRAIN, TEST], [50_000, 10]).astype(np.int8)
+    source = given([*labels, *range(10)], split=split)
+    for seed, fraction in ((0, 0.0), (0, 0.2), (5, 0.2)):
+        digests = source(imbalance_factor=100, val_fraction=fraction).info(seed).digests
+        # the digest of the index list of the published code: see test_longtail
+        assert digests["subset"][:16] == "563055e23a86ca16"
+        assert (digests["train"] == digests["subset"]) == (fraction == 0)
+    assert "subset" not in source().info().digests
+    flat = source(imbalance_factor=100, balanced=True).info().digests
+    tail = source(imbalance_factor=100).info().digests
+    assert {name for name in tail if flat[name] != tail[name]} == {"train"}
+
+
+def test_a_longtail_of_a_set_that_is_not_quite_balanced_says_what_it_leaves_out():
+    counts = [50, 60, 70]
+    source = given(np.repeat([0, 1, 2], counts), split=np.zeros(180, np.int8))
+    data = source(imbalance_factor=5, test_fraction=0.1, val_fraction=0.0)
+    assert data.info().counts[0].tolist() == [45, 20, 9]
+    (note,) = data.info().warnings
+    assert "starts from the smallest, 'c0' with 45, and leaves out 88 of 162" in note
+    with pytest.raises(DataError, match="leave out imbalance_factor"):
+        given(np.repeat([0, 1, 2], [20, 60, 80]))(imbalance_factor=5).info()
+
+
 def test_val_minimum_is_respected_where_it_leaves_a_training_sample():
     labels = np.repeat([0, 1, 2], [100, 10, 4])
     split = np.zeros(114 + 3, np.int8)
@@ -151,6 +177,47 @@ def test_folds_that_the_source_names_are_used_and_their_number_checked():
         source().split(source().indexed(), 0, 4, 5)
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            [TEST],
+            r"its own test \(4 samples\), which folds would mix with train; leave out `folds`",
+        ),
+        ([VAL], r"its own val \(4 samples\), which folds would mix with train"),
+        ([TEST, VAL], r"its own test \(4 samples\) and val \(4 samples\), which folds would mix"),
+    ],
+)
+def test_folds_never_cut_through_the_sources_own_split(part, said):
+    split = np.full(24, TRAIN, np.int8)
+    for k, own in enumerate(part):
+        split[4 * k : 4 * k + 4] = own
+    source = given([0, 1] * 12, split=split)
+    assert source().info().counts.sum(axis=1)[part].tolist() == [4] * len(part)
+    for fold in range(3):
+        with pytest.raises(DataError, match=said):
+            source().split(source().indexed(), 0, fold, 3)
+
+
+def test_a_split_that_is_all_train_can_be_cut_in_folds():
+    source = given([0, 1] * 6, split=np.zeros(12, np.int8))
+    assert source().info(0, 0, 3).counts[2].sum() == 4
+
+
+def test_folds_that_the_source_names_are_never_cut_through_or_passed_over():
+    fold = np.arange(12) % 3
+    source = given([0, 1] * 6, fold=fold)
+    with pytest.raises(DataError, match=r"names 3 folds itself.*ask for `folds: 3`, or leave out"):
+        source().info()
+    split = np.array([TRAIN] * 10 + [TEST] * 2, np.int8)
+    source = given([0, 1] * 6, fold=fold, split=split)
+    for folds in (None, 3):
+        with pytest.raises(
+            DataError, match=r"own test \(2 samples\), and 3 folds besides; leave out"
+        ):
+            source().info(0, None if folds is None else 0, folds)
+
+
 @pytest.mark.parametrize("folds", [None, 4])
 @pytest.mark.parametrize("seed", range(4))
 def test_groups_never_straddle(folds, seed):
@@ -183,6 +250,73 @@ def test_nothing_to_hold_out_is_an_error():
     source = given([0, 0, 1, 1], group=np.array([0, 0, 1, 1]))
     with pytest.raises(DataError, match="held out as test"):
         source().info()
+
+
+def patients(*sizes: tuple[int, ...]) -> type:
+    """Return a dataset with groups of these sizes in each class."""
+    own = [(label, size) for label, groups in enumerate(sizes) for size in groups]
+    labels = np.repeat([label for label, _ in own], [size for _, size in own])
+    return given(labels, group=np.repeat(np.arange(len(own)), [size for _, size in own]))
+
+
+def test_classes_of_few_large_groups_have_val_and_test():
+    counts = patients((5,) * 20, (10,) * 3, (4,) * 3)().info().counts
+    assert counts[:, 1:].tolist() == [[10, 4]] * 3
+
+
+def test_a_class_that_cannot_spare_a_group_is_named_with_the_reason():
+    source = patients((5,) * 20, (10,), (4, 4), (3,))
+    for seed in range(3):
+        assert source().info(seed).warnings == (
+            "no val sample of 'c1', 'c2', 'c3': 1 group left, which train keeps",
+            "no test sample of 'c1', 'c3': 1 group only, which train keeps",
+        )
+
+
+def test_a_class_whose_groups_another_class_needs_is_named_with_the_reason():
+    # class 0 is in the only groups of classes 1 and 2
+    source = given([0, 1, 0, 2, 3, 3], group=np.array([0, 0, 1, 1, 2, 3]))
+    said = "no test sample of 'c0': its 2 groups hold other classes too, which need them in train"
+    assert said in source().info().warnings
+
+
+def test_fewer_val_samples_than_the_minimum_are_named():
+    (note,) = patients((5,) * 20, (2,) * 4)(val_minimum=5).info().warnings
+    assert note == (
+        "fewer than 5 val samples (val_minimum) of 'c1': train keeps at least one group of each "
+        "class"
+    )
+    source = given(np.repeat([0, 1], [50, 2]), split=np.zeros(52, np.int8))
+    (note,) = source(val_minimum=0, test_fraction=0.5).info().warnings
+    assert note == "no val sample of 'c1': val_minimum is 0, and their share is too small"
+
+
+def test_a_class_of_fewer_groups_than_folds_is_named_where_it_is_not_tested():
+    source = patients((2,) * 10, (2, 2))
+    notes = [source().info(0, fold, 3).warnings for fold in range(3)]
+    said = "no test sample of 'c1': 2 groups for 3 folds"
+    assert sum(said in found for found in notes) == 1
+    fold = np.array([0, 1, 2] * 4 + [0, 1])
+    source = given([0] * 12 + [1] * 2, fold=fold)
+    assert "no test sample of 'c1': this fold of the set's own has none" in (
+        source().info(0, 2, 3).warnings
+    )
+
+
+def test_a_class_absent_from_the_sets_own_test_is_named():
+    split = np.array([TRAIN] * 10 + [TEST] * 2, np.int8)
+    (note,) = given([0, 1] * 5 + [0, 0], split=split)().info().warnings
+    assert note == "no test sample of 'c1': the set's own test has none"
+
+
+@pytest.mark.parametrize("group", [None, np.arange(12)])
+def test_how_groups_are_cut_is_part_of_the_content_where_there_are_groups(group, monkeypatch):
+    source = given([0, 1] * 6, group=group)
+    content = source().indexed().content
+    assert (content == source().index().content) == (group is None)
+    forget()
+    monkeypatch.setattr("harness.datasets.base.GROUPS", 99)
+    assert (content == source().indexed().content) == (group is None)
 
 
 # checks
@@ -314,7 +448,7 @@ def test_t04_loading_leaves_the_global_generators_alone(data: Dataset):
     random.seed(123)
     before, plain = np.random.get_state(), random.getstate()
     first = data.load(0)
-    data.info(1, 0, 5)
+    Digits().info(1, 0, 5)
     after = np.random.get_state()
     np.testing.assert_array_equal(before[1], after[1])
     assert before[2:] == after[2:]

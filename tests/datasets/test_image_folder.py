@@ -73,6 +73,14 @@ def test_class_folders_under_splits(root, train, val, test):
     assert ImageFolder(path=root).info().counts.tolist() == [[3, 3], [2, 2], [1, 1]]
 
 
+def test_folds_are_refused_beside_train_and_test_folders(root):
+    for name in ("cat", "dog"):
+        fill(root / "train" / name, "1.png", "2.png")
+        fill(root / "test" / name, "3.png")
+    with pytest.raises(DataError, match=r"own test \(2 samples\), which folds would mix.*folders"):
+        ImageFolder(path=root).info(0, 0, 2)
+
+
 def test_a_class_may_be_called_train(root):
     fill(root / "train", "1.png")
     fill(root / "bus", "1.png")

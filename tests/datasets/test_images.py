@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from harness import cache
-from harness.datasets import decode
+from harness.datasets import complete, decode
 from harness.datasets.base import forget
 from harness.datasets.images import ImageFiles, class_folders, class_source
-from harness.errors import DataError
+from harness.errors import BadFilesError, DataError
 
 RNG = np.random.default_rng(0)
 PICTURE = cv2.resize(
@@ -417,13 +417,36 @@ def test_t21_all_bad_files_are_named_in_one_error(root, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_t21_of_many_bad_files_twenty_are_named(root):
-    for k in range(25):
-        (root / "cat" / f"bad{k:02}.png").write_bytes(b"no image %d" % k)
-    with pytest.raises(DataError, match="… and 5 more") as caught:
+@pytest.mark.parametrize("many", [25, complete.MOST + 5])
+def test_t21_every_bad_file_is_named_however_many_there_are(root, many):
+    names = [f"bad{k:03}.png" for k in range(many)]
+    for name in names:
+        (root / "cat" / name).write_bytes(b"no image")
+    with pytest.raises(BadFilesError) as caught:
         Pictures(root=root).index()
-    assert str(caught.value).count("bad1") == 10
-    assert "bad20" not in str(caught.value)
+    _require_all(str(caught.value), names)
+    assert sorted(caught.value.reasons) == [str(root / "cat" / name) for name in names]
+    index = Pictures(root=root, on_bad_image="skip").index()
+    assert index.bad_files == caught.value.reasons
+    (note,) = index.warnings
+    _require_all(note, names)
+
+
+def _require_all(message, names):
+    """Check that every name is in the message or in the file that the message names."""
+    if "all are listed in" in message:
+        assert len(message.splitlines()) < 30
+        message = Path(message.split("listed in ")[1].splitlines()[0]).read_text()
+        assert len(message.splitlines()) == len(names)
+    for name in names:
+        assert name in message
+
+
+def test_t21_files_of_a_lying_extension_are_kept_and_told_as_bad(root):
+    spoil(root)
+    bad = Pictures(root=root, on_bad_image="skip").index().bad_files
+    assert sorted(os.path.basename(path) for path in bad) == ["7.png", "8.png", "9.jpg"]
+    assert bad[str(root / "dog" / "9.jpg")] == "its content is PNG, not JPEG"
 
 
 def test_t21_skip_leaves_out_what_cannot_be_decoded_and_says_so(root):

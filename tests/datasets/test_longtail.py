@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.datasets.longtail import balanced_subset, class_sizes, longtail_subset
+from harness.datasets.longtail import (
+    balanced_subset,
+    class_sizes,
+    longtail_subset,
+    uneven,
+)
 from harness.errors import DataError
 
 # largest, classes, factor, total, smallest, (many, medium, few)
@@ -139,6 +144,39 @@ def test_a_set_that_is_not_quite_balanced_starts_from_its_smallest_class():
     labels = np.repeat([0, 1, 2], [90, 110, 130])
     rows = longtail_subset(labels, names(3), 9, "exp")
     assert np.bincount(labels[rows]).tolist() == [90, 30, 10]
+    assert uneven(labels, names(3), rows) == [
+        "the classes have 90 to 130 training samples: the long tail starts from the smallest, 'c0' "
+        "with 90, and leaves out 200 of 330"
+    ]
+
+
+@pytest.mark.parametrize("counts", [[100] * 3, [101, 100, 99], [90, 102, 108], [130, 110, 60]])
+def test_a_set_that_is_nearly_balanced_is_not_worth_a_word(counts):
+    labels = np.repeat([0, 1, 2], counts)
+    assert uneven(labels, names(3), longtail_subset(labels, names(3), 9, "exp")) == []
+
+
+@pytest.mark.parametrize("factor", [1, 3, 10, 100])
+def test_a_naturally_imbalanced_set_is_refused_with_its_counts(factor):
+    labels = np.repeat([0, 1, 2], [20, 48, 3])
+    with pytest.raises(DataError) as caught:
+        longtail_subset(labels, names(3), factor, "exp")
+    message = str(caught.value)
+    assert "48 to 3: 'c1' 48, 'c0' 20, 'c2' 3; leave out imbalance_factor" in message
+    assert "more than 3 times" in message
+
+
+def test_a_set_as_uneven_as_svhn_is_still_taken_for_balanced():
+    counts = [4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659]
+    labels = np.repeat(np.arange(10), counts)
+    rows = longtail_subset(labels, names(10), 100, "exp")
+    found = np.bincount(labels[rows])
+    assert (found[0], found[-1]) == (4659, 46)
+    (said,) = uneven(labels, names(10), rows)
+    assert "'c9' with 4,659, and leaves out 61,700 of 73,257" in said
+    counts[1] += 117
+    with pytest.raises(DataError, match="13,978 to 4,659"):
+        longtail_subset(np.repeat(np.arange(10), counts), names(10), 100, "exp")
 
 
 def test_too_large_a_factor_names_the_first_empty_class_and_the_limit():

@@ -1,6 +1,7 @@
 import os
 import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,8 +14,9 @@ from pydantic import ValidationError
 from harness import cache
 from harness.datasets.base import TEST, TRAIN, VAL, forget
 from harness.datasets.columns import in_order, one_spelling
+from harness.datasets.complete import MOST
 from harness.datasets.manifest import Manifest
-from harness.errors import DataError
+from harness.errors import BadFilesError, DataError
 from harness.registry import datasets
 
 
@@ -183,6 +185,16 @@ def test_missing_files_are_listed_together(folder):
     file = table(folder, "path,label\na.png,x\nno1.png,x\nno2.png,y\n")
     with pytest.raises(DataError, match=r"2 of 3 images missing below .*no1\.png, no2\.png"):
         Manifest(file=file).index()
+
+
+def test_of_many_missing_files_all_are_listed_in_a_file_that_the_message_names(folder):
+    names = [f"no{k:03}.png" for k in range(MOST + 1)]
+    file = table(folder, "\n".join(["path,label", *(f"{name},x" for name in names)]))
+    with pytest.raises(BadFilesError, match=r"list\.csv: 101 of 101 images missing") as caught:
+        Manifest(file=file).index()
+    listed = re.search(r"all are listed in (\S+\.txt)", str(caught.value))
+    assert Path(listed[1]).read_text().splitlines() == names
+    assert caught.value.reasons == dict.fromkeys(names, "is missing")
 
 
 def test_a_missing_suffix_is_guessed(folder):

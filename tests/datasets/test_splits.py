@@ -82,6 +82,124 @@ def test_groups_that_cannot_be_spared_stay():
     assert not held.any()
 
 
+# sizes of the groups of each class: no group holds two classes
+groups_of_classes = st.lists(
+    st.lists(st.integers(1, 30), min_size=1, max_size=8), min_size=1, max_size=5
+)
+
+
+def grouped(sizes: list[list[int]], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and groups, in random order."""
+    flat = [(label, size) for label, groups in enumerate(sizes) for size in groups]
+    labels = np.concatenate([np.full(size, label) for label, size in flat])
+    groups = np.concatenate([np.full(size, group) for group, (_, size) in enumerate(flat)])
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return labels[order], groups[order]
+
+
+def three_parts(
+    labels: np.ndarray, groups: np.ndarray, fractions: tuple[float, float], seed: int, minimum=1
+) -> np.ndarray:
+    """Return 0 for train, 1 for val, 2 for test, as a dataset is cut."""
+    part = np.zeros(len(labels), int)
+    test = stratified_split(labels, fractions[0], stream(0, "test"), groups, left=2)
+    part[test] = 2
+    rest = np.flatnonzero(~test)
+    val = stratified_split(labels[rest], fractions[1], stream(seed, "val"), groups[rest], minimum)
+    part[rest[val]] = 1
+    return part
+
+
+@given(groups_of_classes, fractions, fractions, seeds, st.integers(1, 12))
+def test_a_class_of_three_groups_is_in_train_val_and_test(sizes, test, val, seed, minimum):
+    labels, groups = grouped(sizes, seed)
+    part = three_parts(labels, groups, (test, val), seed, minimum)
+    for group in set(groups):
+        assert len(set(part[groups == group])) == 1
+    for label, own in enumerate(sizes):
+        wanted = {1: {0}, 2: {0, 2}}.get(len(own), {0, 1, 2})
+        assert set(part[labels == label]) == wanted
+        if len(own) > 2:  # val has its minimum, or all that train can spare
+            left = len(set(groups[(labels == label) & (part == 0)]))
+            assert (part[labels == label] == 1).sum() >= minimum or left == 1
+
+
+def test_groups_of_more_than_twice_the_share_are_held_out_where_there_are_no_smaller():
+    # three patients of ten rows: of a share of 6 and of 4 rows the nearest whole group is 10
+    labels, groups = grouped([[5] * 20, [10] * 3, [4] * 2], 0)
+    part = three_parts(labels, groups, (0.2, 0.2), 0)
+    assert [np.bincount(part[labels == k], minlength=3).tolist() for k in (1, 2)] == [
+        [10, 10, 10],
+        [4, 0, 4],
+    ]
+
+
+def test_of_groups_that_are_all_too_large_the_smallest_is_held_out():
+    labels, groups = grouped([[5] * 20, [40, 22, 30]], 0)
+    for seed in range(5):
+        held = stratified_split(labels, 0.1, stream(seed, "x"), groups)
+        assert held[labels == 1].sum() == 22
+
+
+def test_groups_of_several_classes_serve_the_class_of_fewest_groups_first():
+    # class 2 is in two groups, and one of them also holds one of the two groups of class 1
+    table = np.array([[9, 0, 0]] * 8 + [[0, 5, 0], [0, 5, 3], [1, 0, 3]])
+    labels = np.concatenate([np.repeat([0, 1, 2], row) for row in table])
+    groups = np.repeat(np.arange(len(table)), table.sum(axis=1))
+    for seed in range(20):
+        held = stratified_split(labels, 0.2, stream(seed, "x"), groups)
+        for part in (held, ~held):
+            assert set(labels[part]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_small_groups_come_near_the_shares_of_test_and_val(seed):
+    rng = np.random.default_rng(seed)
+    sizes = [rng.integers(1, 6, count).tolist() for count in (200, 60, 30)]
+    labels, groups = grouped(sizes, seed)
+    part = three_parts(labels, groups, (0.2, 0.25), seed)
+    for label in range(3):
+        share = np.bincount(part[labels == label], minlength=3) / (labels == label).sum()
+        np.testing.assert_allclose(share, [0.6, 0.2, 0.2], atol=0.05)
+
+
+def test_which_groups_are_val_follows_the_seed():
+    labels, groups = grouped([[5, 6, 7] * 8, [4, 5] * 3], 0)
+    held = {stratified_split(labels, 0.2, stream(s, "val"), groups).tobytes() for s in range(20)}
+    assert len(held) == 20
+
+
+@given(groups_of_classes, st.integers(2, 6), seeds)
+def test_a_class_is_in_as_many_folds_as_its_groups_allow(sizes, folds, seed):
+    labels, groups = grouped(sizes, seed)
+    fold = stratified_folds(labels, folds, stream(seed, "folds"), groups)
+    for label, own in enumerate(sizes):
+        assert len(set(fold[labels == label])) == min(len(own), folds)
+
+
+def test_classes_of_few_groups_do_not_all_go_to_the_first_folds():
+    labels, groups = grouped([[6, 6]] * 6, 0)
+    fold = stratified_folds(labels, 4, stream(0, "folds"), groups)
+    assert np.bincount(fold).tolist() == [18] * 4
+
+
+@pytest.mark.parametrize(
+    ("folds", "table"),
+    [
+        (2, [[2, 0, 6], [7, 6, 0], [0, 6, 4], [0, 0, 5]]),
+        (2, [[2, 8, 1], [4, 1, 6], [7, 0, 3], [7, 0, 8]]),
+        (3, [[0, 1, 2], [7, 0, 7], [7, 5, 0], [1, 7, 3], [5, 0, 8]]),
+        (3, [[0, 0, 8], [0, 4, 2], [7, 7, 0], [0, 3, 6], [5, 6, 0], [5, 0, 3]]),
+    ],
+)
+def test_folds_of_groups_of_several_classes_have_every_class(folds, table):
+    labels = np.concatenate([np.repeat(np.arange(3), row) for row in table])
+    groups = np.repeat(np.arange(len(table)), np.sum(table, axis=1))
+    fold = stratified_folds(labels, folds, stream(0, "folds"), groups)
+    for k in range(3):
+        assert set(fold[labels == k]) == set(range(folds))
+
+
 @given(counts_of_classes, st.integers(2, 7), seeds)
 def test_folds_partition_every_class_evenly(counts, folds, seed):
     labels = labels_of(counts, seed)

@@ -261,13 +261,17 @@ def test_split_group_and_fold_columns(write):
         cv=[10, 2, 2, 10, 1, 1, 2, 10],
         y=list("uvuvuvuv"),
     )
-    table = write(text, split_column="part", group_column="who", fold_column="cv")
+    roles = {"split_column": "part", "group_column": "who", "fold_column": "cv"}
+    table = write(text, **roles)
     index = table.index()
     assert index.split.tolist() == [TRAIN, TRAIN, VAL, TEST, VAL, TEST, VAL, TRAIN]
     assert index.fold.tolist() == [2, 1, 1, 2, 0, 0, 1, 2]
     assert len(set(index.group)) == 3
     assert names_of(table) == ["a"]
-    counts = table.info().counts
+    with pytest.raises(DataError, match=r"leave out split_column or fold_column \(drop_columns"):
+        table.info()
+    del roles["fold_column"]
+    counts = write(text, **roles, drop_columns=["cv"]).info().counts
     assert counts.sum(1).tolist() == [3, 3, 2]
 
 

@@ -1,7 +1,12 @@
+import collections
+import errno
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,15 +14,27 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.errors import StoreError
+from harness.execution.executors.endings import whole
 from harness.execution.executors.inline import Inline
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import Layout
-from harness.execution.runner import Executor, Finished, Job, Message, Progressed, run
+from harness.execution.runner import (
+    Executor,
+    Finished,
+    Job,
+    Message,
+    Progressed,
+    run,
+    status_of,
+)
+from harness.execution.signals import Interrupted, exit_code
 from harness.execution.store import Store
 from harness.execution.weights import WeightKeeper
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
+from harness.training.rundir import RunDir
 
 PLUGIN = '''
 import os, signal, time
@@ -361,3 +378,187 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script.write_text(f"RESULTS = {str(tmp_path / 'r')!r}" + SCRIPT)
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['done', 'done']", done.stderr
+
+
+class Full:
+    """An executor whose jobs meet a full disk."""
+
+    slots = 1
+
+    def execute(self, jobs: Iterator[Job], judge: Any = None) -> Iterator[tuple[Job, Message]]:
+        job = next(jobs)
+        (job.attempt / "checkpoint.latest").write_text("")
+        yield job, Finished("no_space")
+
+
+def test_i15_a_full_disk_ends_the_grid_and_blames_no_run(
+    make_spec: Callable[..., RunSpec], store: Store
+) -> None:
+    heard = Heard()
+    with pytest.raises(StoreError, match="No space left on device; free some"):
+        run([make_spec()], store, Full(), [heard])
+    assert [what for what, _ in heard.events] == ["started", "abandoned"]
+    assert store.runs() == {}
+    (attempt,) = (store.path / ".running").iterdir()
+    assert [file.name for file in attempt.iterdir()] == ["checkpoint.latest"]
+
+
+def test_i15_a_run_that_meets_a_full_disk_says_so_and_not_that_it_failed(
+    make_spec: Callable[..., RunSpec], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: RunDir, rows: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunDir, "write_history", full)
+    spec = make_spec()
+    with pytest.raises(StoreError, match="free some"):
+        run([spec], store, Inline("cpu"))
+    monkeypatch.undo()
+    assert run([spec], store, Inline("cpu")).statuses == {spec.key: "done"}
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_more_runs_than_may_fail_are_started(
+    most: int, plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {f"bad{i}": [{"name": "mishap", "stop": 1 - i / 10}] for i in range(4)}
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs[1:], store, Inline("cpu"), max_failures=most)
+    assert list(summary.statuses.values()) == ["failed"] * most
+
+
+def test_past_the_deadline_nothing_is_started_and_what_runs_goes_on(
+    make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(seeds=3, **GRID)).runs
+    summary = run(specs, store, Inline("cpu"), deadline=time.monotonic() + 0.2)
+    assert summary.out_of_time
+    assert 0 < len(summary.statuses) < len(specs)
+    assert set(summary.statuses.values()) == {"done"}
+    counts = collections.Counter(spec.recipe for spec in specs if spec.key in summary.statuses)
+    done = [counts[spec.recipe] for spec in specs]
+    assert max(done) - min(done) <= 1, "recipes differ by one seed at most"
+
+
+def test_a_killed_run_goes_on_while_it_gets_further_and_fails_when_it_does_not(
+    plugin: str, make_experiment: Callable[..., Experiment], store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "dies.py").write_text(DIES.replace("MARK", str(tmp_path / "mark")))
+    recipes = {"dies": [{"name": "dies"}], "bad": [{"name": "mishap", "how": "die"}]}
+    plugins = [plugin, str(tmp_path / "dies.py")]
+    training = {"max_steps": 100, "epochs": 100, "batch_size": 8, "eval_every": 0.5}
+    specs = expand(make_experiment(recipes=recipes, plugins=plugins, training=training)).runs
+    layout = Layout((None,), "cpu")
+    summary = run(specs[1:], store, Local(layout, checkpoint_every=0.0))
+    by_recipe = {spec.recipe: spec for spec in specs}
+    assert summary.statuses[by_recipe["dies"].key] == "done"
+    path = summary.paths[by_recipe["dies"].key]
+    assert "resumed from step" in json.loads((path / "result.json").read_text())["notes"][0]
+    assert "the process of this run ended; this attempt goes on" in (path / "log.txt").read_text()
+    assert summary.statuses[by_recipe["bad"].key] == "failed"
+    assert status_of(summary.paths[by_recipe["bad"].key]) == "killed"
+
+
+DIES = """
+import os, pathlib, signal
+import numpy as np
+from harness.strategies.base import Mix, Windowed, strategy
+
+@strategy("dies")
+class Dies(Windowed):
+    \"\"\"Die once, in the last third.\"\"\"
+
+    def blend(self, batch, rng):
+        mark = pathlib.Path("MARK")
+        if batch.progress > 0.7 and not mark.exists():  # in the second chunk of steps
+            mark.write_text("")
+            os.kill(os.getpid(), signal.SIGKILL)
+        one = np.ones(len(batch.labels), np.float32)
+        return Mix(np.arange(len(one)), one, one)
+"""
+
+
+@pytest.mark.parametrize("lanes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_i19_a_run_that_hangs_is_ended_and_others_are_not_blamed(
+    lanes: int, make_experiment: Callable[..., Experiment], store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    recipes = {"hangs": [{"name": "hangs"}], "good": ["mixup"]}
+    specs = expand(make_experiment(recipes=recipes, plugins=[str(tmp_path / "hangs.py")])).runs
+    executor = Local(Layout((None,), "cpu", lanes), timeout=8.0)
+    summary = run(specs, store, executor)
+    by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
+    assert by_recipe == {"nothing": "done", "hangs": "failed", "good": "done"}
+    (reason,) = summary.failures.values()
+    assert reason == "not done after 8 s (--run-timeout); its process was ended"
+    bad = next(stored.path for stored in store.runs().values() if stored.failed)
+    assert status_of(bad) == "timeout"
+
+
+HANGS = """
+import time
+from harness.strategies.base import Windowed, strategy
+
+@strategy("hangs")
+class Hangs(Windowed):
+    \"\"\"Never answer.\"\"\"
+
+    def blend(self, batch, rng):
+        time.sleep(3600)
+"""
+
+
+def test_a_result_that_was_whole_when_its_process_died_counts(
+    make_spec: Callable[..., RunSpec], store: Store
+) -> None:
+    path = store.begin(make_spec())
+    assert whole(path) is None
+    (path / "result.json").write_text('{"status": "do')
+    assert whole(path) is None
+    (path / "result.json").write_text('{"status": "done"}')
+    assert whole(path) == "done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(1)])
+def test_i04_asked_to_stop_what_runs_is_set_aside_with_a_checkpoint(
+    number: int,
+    make: Callable[[], Executor],
+    make_experiment: Callable[..., Experiment],
+    store: Store,
+) -> None:
+    specs = expand(make_experiment(training={"epochs": 3000, "batch_size": 8}, **GRID)).runs
+
+    asked: list[int] = []
+
+    class Asks(Heard):
+        def progressed(self, spec: RunSpec, message: Progressed) -> None:
+            if message.step > 1 and not asked:
+                asked.append(message.step)
+                os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    heard = Asks()
+    with pytest.raises(Interrupted) as raised:
+        run(specs, store, make(), [heard])
+    assert exit_code(raised.value) == 128 + number
+    assert signal.getsignal(number) is before
+    assert [what for what, _ in heard.events] == ["started", "abandoned"]
+    (attempt,) = (store.path / ".running").iterdir()
+    assert [file.name for file in attempt.iterdir()] == ["checkpoint.latest"]
+
+
+def test_i04_asked_twice_it_ends_at_once(
+    make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs
+
+    class Asks(Heard):
+        def progressed(self, spec: RunSpec, message: Progressed) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted) as asked:
+        run(specs, store, Inline("cpu"), [Asks()])
+    assert asked.value.at_once
+    assert list((store.path / ".running").iterdir()) == []

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,109 @@ def test_attempts_of_a_dead_driver_are_dropped(store: Store, make_spec: MakeSpec
 
 def test_two_attempts_never_share_a_folder(store: Store, make_spec: MakeSpec) -> None:
     assert store.begin(make_spec()) != store.begin(make_spec())
+
+
+def leave(path: Path, **content: str) -> None:
+    for name, text in content.items():
+        (path / f"checkpoint.{name}").write_text(text)
+
+
+def test_checkpoints_of_a_dead_driver_are_handed_to_the_next_attempt(
+    store: Store, make_spec: MakeSpec
+) -> None:
+    spec = make_spec()
+    first = attempt(store, spec, result={"status": "done"})
+    leave(first, latest="b", previous="a")
+    store.create()
+    assert sorted(path.name for path in first.iterdir()) == [
+        "checkpoint.latest",
+        "checkpoint.previous",
+    ]
+    second = store.begin(spec)
+    assert (second / "checkpoint.latest").read_text() == "b"
+    assert (second / "checkpoint.previous").read_text() == "a"
+    assert not first.exists()
+    assert store.attempts.count(spec.key) == 2
+    assert Store(store.results, "tiny").attempts.count(spec.key) == 2
+
+
+def test_checkpoints_of_a_failed_run_are_gone_on_with(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    first = attempt(store, spec, error={"message": "killed", "kind": "killed"})
+    leave(first, latest="b")
+    failed = store.commit(spec, first)
+    second = store.begin(spec)
+    assert (second / "checkpoint.latest").read_text() == "b"
+    assert store.runs()[spec.key].path == failed
+
+
+def test_the_last_attempt_hands_its_checkpoints_on(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    paths = []
+    for number in range(11):  # ten comes after nine
+        path = store.attempts.running / f"{spec.key}.{number + 1}"
+        path.mkdir()
+        leave(path, latest=str(number))
+        paths.append(path)
+    assert (store.begin(spec) / "checkpoint.latest").read_text() == "10"
+    assert not any(path.exists() for path in paths)
+
+
+def test_checkpoints_of_a_run_that_is_done_or_long_forgotten_are_deleted(
+    store: Store, make_spec: MakeSpec
+) -> None:
+    done, old = make_spec(), make_spec(["mixup"])
+    store.commit(done, attempt(store, done, result={}))
+    leave(store.begin(done), latest="x")
+    forgotten = store.begin(old)
+    leave(forgotten, latest="x")
+    os.utime(forgotten, (0, 0))
+    store.create()
+    assert list(store.attempts.running.iterdir()) == []
+
+
+def test_an_interrupted_attempt_keeps_its_checkpoints_alone(
+    store: Store, make_spec: MakeSpec
+) -> None:
+    path = attempt(store, make_spec(), half={})
+    leave(path, latest="x")
+    store.set_aside(path)
+    assert [file.name for file in path.iterdir()] == ["checkpoint.latest"]
+
+
+def test_a_torn_count_of_attempts_counts_what_is_whole(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    store.begin(spec)
+    with open(store.path / "attempts.jsonl", "a") as file:
+        file.write('{"key": "')
+    again = Store(store.results, "tiny")
+    again.begin(spec)
+    assert Store(store.results, "tiny").attempts.count(spec.key) == 2
+
+
+def test_i15_a_full_disk_is_named_with_what_to_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.execution.store.write_atomically", full)
+    with pytest.raises(StoreError, match="No space left on device; free some, and give the same"):
+        store.create()
+    with pytest.raises(StoreError, match="free some"):  # noqa: SIM117
+        with store.locked():
+            pass
+
+
+def test_i11_the_lock_of_a_driver_that_is_gone_is_no_obstacle(store: Store) -> None:
+    """The system lets go of it at the driver's end, and at its own: nothing is left to judge."""
+    (store.results / ".lock").write_text("")
+    write_atomically(
+        store.results / ".owner.json",
+        json.dumps({"host": "elsewhere", "pid": os.getpid(), "since": "2001-01-01 00:00:00"}),
+    )
+    with store.locked():
+        assert store._owner().startswith(f"process {os.getpid()} on ")
 
 
 def test_a_newer_schema_is_refused(store: Store) -> None:

@@ -328,7 +328,8 @@ def test_t27_a_sampler_with_a_weighted_loss_runs_and_is_flagged():
 
 def test_warnings_of_a_dataset_become_notes():
     plan = planned(datasets=[{"name": "digits", "imbalance_factor": 120}], seeds=1)
-    assert plan.notes == ("digits-lt120: too small to spare a val sample: '8', '9'",)
+    said = "digits-lt120: no val sample of '8', '9': 1 sample left, which train keeps"
+    assert plan.notes == (said,)
 
 
 def test_infos_are_those_of_the_first_seed():

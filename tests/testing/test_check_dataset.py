@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import cv2
@@ -190,6 +191,17 @@ def test_t02_a_split_of_its_own_that_leaks_or_follows_the_seed_is_named():
 
     assert "a sample stands in two of train, val and test" in broken(Leaks)
     assert "the test set is the same for every seed" in broken(Seeded)
+
+
+def test_a_dataset_that_names_its_folds_keeps_the_contract():
+    class Folded(Plain):
+        """Three folds of its own."""
+
+        def index(self):
+            return replace(super().index(), fold=np.arange(60) % 3)
+
+    dataset("folded")(Folded)
+    assert not [finding for finding in check_dataset(Folded()) if finding.problem]
 
 
 def test_a_definition_that_is_not_a_datasets_is_named():

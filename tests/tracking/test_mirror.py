@@ -79,6 +79,7 @@ def test_a_grid_is_read_back_whole(opened, committer, specs, read, results, warn
         assert run.data.tags["factor.mixup"] == dict(spec.levels)["mixup"]
         assert run.data.tags["harness.status"] == "done"
         assert run.data.tags["harness.device"] == "cpu"
+        assert run.data.tags["harness.subset_digest"] == "5" * 64
         assert run.data.tags["harness.precision"] == "fp32"
         assert run.data.tags["harness.recipe"] == spec.recipe
         assert spec.key in run.data.tags["mlflow.note.content"]
@@ -107,6 +108,8 @@ def test_history_has_each_step_once_live_or_not(
             steps = [step for step, _ in reader.history(run, key)]
             assert steps == list(range(4, 44, 4)), key
         assert run.data.params["steps"] == "40"
+        times = reader.times(run, "train/loss")
+        assert times == sorted(times)
     assert reader.history(reader.one(live), "train/loss")[0] == (4, 1.0)
     assert reader.history(reader.one(quiet), "train/loss")[0] == (4, 2.0)
 
@@ -326,7 +329,10 @@ def test_a_run_that_a_killed_driver_left_is_closed_and_stands_once(
     assert is_behind(results, experiment)
     assert sync(results, experiment) == recorder.Synced(mirrored=1, closed=2)
     assert read(results).statuses() == ["FINISHED", "KILLED", "KILLED"]
-    assert read(results).one(lost).info.status == "KILLED"
+    left = read(results).one(lost)
+    assert left.info.status == "KILLED"
+    assert left.data.tags["harness.status"] == "killed"
+    assert "is done again" in left.data.tags["mlflow.note.content"]
     assert not is_behind(results, experiment)
     assert sync(results, experiment) == recorder.Synced()
 
@@ -359,6 +365,9 @@ def test_ctrl_c_closes_the_run_and_backfills_nothing(opened, committer, specs, r
         mirror.abandoned(specs[0])
         raise KeyboardInterrupt
     assert read(results).statuses() == ["KILLED"]
+    tags = read(results).one(specs[0]).data.tags
+    assert tags["harness.status"] == "killed"
+    assert "killed. To do it again" in tags["mlflow.note.content"]
 
 
 def test_runs_of_other_people_are_left_alone(opened, results, experiment, committer, specs, read):

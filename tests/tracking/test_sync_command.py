@@ -53,3 +53,12 @@ def test_what_a_killed_driver_left_is_told_before_any_run_has_ended():
     assert tracking._summary(Synced(closed=2), 0) == (
         "2 runs that a killed driver left running are closed"
     )
+
+
+def test_a_run_that_cannot_be_read_ends_with_1(file, results, committer, specs, capsys):
+    torn = committer.commit(specs[0])
+    (torn / "spec.json").write_text("{")
+    with pytest.raises(SystemExit) as ended:
+        tracking.sync(file, [], [], results)
+    assert ended.value.code == 1
+    assert f"not mirrored: {torn.name}" in capsys.readouterr().err

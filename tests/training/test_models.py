@@ -310,7 +310,7 @@ def test_broken_weights_file(tmp_path, content):
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        ("tiny_cnn", "DEFAULT", "is no file, and only torchvision's and timm's models"),
+        ("tiny_cnn", "DEFAULT", "is no file, and 'tiny_cnn' has no published weights"),
         (SMALL, "gone.pt", r"'gone.pt' is no file, and no published weights .*available: IMAG"),
         (SMALL, "IMAGENET1K_V9", "did you mean 'IMAGENET1K_V1'"),
     ],

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import random
 import subprocess
@@ -92,6 +93,21 @@ def test_a_run_leaves_every_file_and_metrics_that_follow_from_its_predictions(
     assert result["mixed_share"].keys() == {"mixup", "cutmix"}
     assert sum(result["mixed_share"].values()) == pytest.approx(1.0)
     assert RunSpec.from_json(json.loads((path / "spec.json").read_text())).key == spec.key
+
+
+def test_t03_a_run_records_the_digests_of_its_rows_and_of_the_longtailed_subset(
+    make_spec: MakeSpec, folder: Callable[[str], Path]
+) -> None:
+    spec = make_spec(datasets=[TAIL])
+    rows = spec.dataset.split(spec.dataset.indexed(), spec.seed)
+    found = train(spec, folder("a"))["row_digests"]
+    assert found == rows.digests() == dict(spec.dataset.info(spec.seed).digests)
+    drawn = np.asarray(rows.subset, "<i8")
+    assert sorted(drawn) == sorted([*rows.train, *rows.val])
+    assert found["subset"] == hashlib.sha256(drawn.tobytes()).hexdigest()
+    assert len(set(found.values())) == 4
+    plain = make_spec()
+    assert set(train(plain, folder("b"))["row_digests"]) == {"train", "val", "test"}
 
 
 def test_the_same_run_gives_the_same_bits_and_leaves_every_generator_alone(
@@ -190,7 +206,11 @@ class Fails(Strategy):
     ("how", "kind", "message"),
     [
         ("raise", "exception", "RuntimeError: out of ideas"),
-        ("memory", "out_of_memory", "out of memory"),
+        (
+            "memory",
+            "out_of_memory",
+            "out of memory; a smaller training.batch_size, --jobs or --runs-per-gpu needs less",
+        ),
     ],
 )
 def test_a_failure_is_written_and_not_raised(
@@ -392,9 +412,9 @@ def test_every_optimizer_and_schedule_learns_the_shapes(
 def test_folds_have_disjoint_test_sets_that_cover_everything(make_experiment: Any) -> None:
     from harness.experiment.expand import expand
 
-    runs = expand(make_experiment(folds=4)).runs
+    runs = expand(make_experiment(datasets=["digits"], folds=4)).runs
     tests = [spec.dataset.load(spec.seed, spec.fold, spec.folds).rows.test for spec in runs]
-    assert sorted(np.concatenate(tests).tolist()) == list(range(72))
+    assert sorted(np.concatenate(tests).tolist()) == list(range(1797))
 
 
 def test_ldam_trains_with_its_normalised_head(

@@ -1,4 +1,7 @@
 import collections
+import errno
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from harness.errors import ConfigError
 from harness.experiment.spec import RunSpec
 from harness.training import image_workers, prepare
 from harness.training.image_workers import ImageWorkers
-from harness.training.staging import Elsewhere, Here
+from harness.training.staging import Elsewhere, Here, reserved
 
 MakeSpec = Callable[..., RunSpec]
 
@@ -114,3 +117,32 @@ def test_a_worker_that_died_fails_its_run_and_is_started_anew_for_the_next(
 def test_a_short_run_is_not_worth_starting_workers(make_spec: MakeSpec) -> None:
     spec = make_spec([{"name": "augment", "policy": "strong"}], datasets=[TAIL], training=BUDGET)
     assert isinstance(prepare.prepare(spec, torch.device("cpu"), workers=8).loop.stager, Here)
+
+
+def test_i16_a_ring_that_does_not_fit_into_memory_lies_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write to a page that a full memory file system cannot give would kill the process."""
+    real = os.posix_fallocate
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).parent == tmp_path / "shm":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor, offset, size)
+
+    (tmp_path / "shm").mkdir()
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+    ring = reserved(1000, tmp_path / "shm")
+    assert ring.parent == tmp_path / "disk"
+    assert ring.stat().st_size == 1000
+    assert ring.stat().st_blocks, "the bytes are there"
+    assert list((tmp_path / "shm").iterdir()) == []
+
+
+def test_i16_without_shared_memory_images_go_through_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/dev/shm")
+    assert image_workers._in_memory() is None

@@ -6,28 +6,45 @@ from harness.execution.executors.wire import message_of
 from harness.execution.runner import Finished, Job, Judge, Message
 from harness.training.loop import Command
 from harness.training.run import drain
+from harness.training.rundir import CHECKPOINT_SECONDS
 
 
 class Inline:
     """Executes jobs in this process.
 
+    A run that hangs cannot be ended from within its own process: there is no `timeout` here.
+
     Args:
         device: As in `harness.training.device.choose`.
         keep_weights: Whether runs write their weights.
+        checkpoint_every: Seconds of training between two checkpoints.
     """
 
     slots = 1
 
-    def __init__(self, device: str = "auto", keep_weights: bool = True) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        keep_weights: bool = True,
+        checkpoint_every: float = CHECKPOINT_SECONDS,
+    ) -> None:
         self._device = device
         self._keep_weights = keep_weights
+        self._checkpoint_every = checkpoint_every
+        self._halting = False
 
     def execute(
         self, jobs: Iterator[Job], judge: Judge | None = None
     ) -> Iterator[tuple[Job, Message]]:
         """Run each job to its end before the next one is pulled."""
         for job in jobs:
-            events = drain(job.spec, job.attempt, self._device, self._keep_weights)
+            events = drain(
+                job.spec,
+                job.attempt,
+                self._device,
+                self._keep_weights,
+                checkpoint_every=self._checkpoint_every,
+            )
             command: Command | None = None
             while True:
                 try:
@@ -38,6 +55,14 @@ class Inline:
                 stop = judge is not None and bool(message.values) and judge(job.spec, message)
                 command = Command.STOP if stop else None
                 yield job, message
+                if self._halting:
+                    command = Command.HALT
+            if self._halting:
+                return
+
+    def halt(self) -> None:
+        """Have the run write a checkpoint and end, and start no more."""
+        self._halting = True
 
     def close(self) -> None:
         """Nothing was started."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError
+from harness.execution.executors.processes import end_group, lead_group
 from harness.execution.executors.wire import decode, encode, message_of
 from harness.training.rundir import RunDir
 
@@ -38,13 +39,14 @@ class Lane:
         self.log = Path(order["attempt"]) / "log.txt"
         self.judged: bool = order["judged"]
         self.told = 0.0
+        self.begun = False
         self.command: Command | None = None
         with _output_to(self.log):
             self._events = _events(order)
 
     def advance(self) -> "Event | str":
         """Return the next event, or the status of a run that has ended."""
-        command, self.command = self.command, None
+        command, self.command, self.begun = self.command, None, True
         with _output_to(self.log):
             try:
                 return self._events.send(command)
@@ -68,7 +70,14 @@ def _events(order: dict[str, Any]) -> "Generator[Event, Command | None, str]":
     except Exception as error:  # also a plugin that does not import in this process
         RunDir(attempt).write_error("exception", f"{type(error).__name__}: {error}", error)
         return _failed()
-    return drain(spec, attempt, order["device"], order["keep_weights"], order["workers"])
+    return drain(
+        spec,
+        attempt,
+        order["device"],
+        order["keep_weights"],
+        order["workers"],
+        order["checkpoint_every"],
+    )
 
 
 def _failed() -> "Generator[Event, Command | None, str]":
@@ -86,25 +95,33 @@ class _Slot:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._lanes: dict[str, Lane] = {}
+        self._halting = False
 
     def serve(self) -> None:
         """Train what the driver sends, until the pipe ends."""
         while True:
             while not self._lanes or self._pipe.poll():
-                self._begin(decode(self._pipe.recv_bytes()))
+                self._heed(decode(self._pipe.recv_bytes()))
             waiting = [self._advance(lane) for lane in list(self._lanes.values())]
             if all(waiting):
                 time.sleep(_IDLE_SECONDS)
 
-    def _begin(self, order: dict[str, Any]) -> None:
-        lane = Lane(order)
-        self._lanes[lane.key] = lane
+    def _heed(self, said: dict[str, Any]) -> None:
+        if "spec" in said:
+            self._send({"key": said["spec"]["key"], "begun": True})
+            lane = Lane(said)
+            self._lanes[lane.key] = lane
+        elif "halt" in said:
+            self._halting = True  # a verdict that comes after it is of no account
 
     def _advance(self, lane: Lane) -> bool:
         """Let a run do a stretch of steps; return whether all it could do was wait."""
-        from harness.training.loop import Waiting
+        from harness.training.loop import Command, Waiting
 
-        event = lane.advance()
+        if self._halting:
+            lane.command = Command.HALT
+        # what was not begun needs no checkpoint, and could not hear the command
+        event = "interrupted" if self._halting and not lane.begun else lane.advance()
         if isinstance(event, str):
             del self._lanes[lane.key]
             self._send({"key": lane.key, "finished": event})
@@ -128,7 +145,9 @@ class _Slot:
             if "stop" in said:
                 lane.command = Command.STOP if said["stop"] else None
                 return
-            self._begin(said)
+            self._heed(said)
+            if self._halting:
+                return
 
     def _send(self, message: dict[str, Any]) -> None:
         self._pipe.send_bytes(encode(message))
@@ -136,7 +155,9 @@ class _Slot:
 
 def work(pipe: Connection) -> None:
     """Be a slot."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, which decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the driver, which decides
+        signal.signal(number, signal.SIG_IGN)  # what prepares images for us inherits this
+    lead_group()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import harness.training.run  # noqa: F401  (torch, while the driver is at something else)
 
@@ -148,6 +169,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+    end_group(os.getpid())
     os._exit(1)
 
 

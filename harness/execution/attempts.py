@@ -1,0 +1,145 @@
+"""The folders of attempts, and what one attempt leaves to the next: its checkpoints.
+
+An attempt has a folder of its own under ``.running`` until it is committed. Whatever ended it
+before, the next attempt at the same run takes its checkpoints over; nothing else is kept.
+``attempts.jsonl`` has one line for each that was begun.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from harness.training.rundir import CHECKPOINTS
+
+FILE = "attempts.jsonl"
+
+_RUNNING = ".running"
+_KEPT_DAYS = 30
+"""Checkpoints of a run that nobody has gone on with for so long are deleted."""
+
+
+class Attempts:
+    """The attempts at the runs of one experiment.
+
+    Args:
+        folder: The experiment's, in the results.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.running = folder / _RUNNING
+        self._file = folder / FILE
+
+    @cached_property
+    def _begun(self) -> Counter[str]:
+        """Attempts begun, by key; a torn line counts for nothing."""
+        begun: Counter[str] = Counter()
+        try:
+            lines = self._file.read_bytes().splitlines()
+        except FileNotFoundError:
+            return begun
+        for line in lines:
+            try:
+                begun[str(json.loads(line)["key"])] += 1
+            except (ValueError, KeyError, TypeError):
+                continue
+        return begun
+
+    def count(self, key: str) -> int:
+        """Return how many attempts at a run were begun."""
+        return self._begun[key]
+
+    def clean(self, done: Collection[str]) -> None:
+        """Delete what no attempt can use any more, while none is under way.
+
+        Args:
+            done: Keys of the runs that are done.
+        """
+        self.running.mkdir(exist_ok=True)
+        for path in list(self.running.iterdir()):
+            if path.name.partition(".")[0] in done or ".replaced" in path.name or _is_old(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                self.set_aside(path)
+
+    def begin(self, key: str, before: Path | None) -> Path:
+        """Return a new folder for an attempt, with the checkpoints of the ones before it.
+
+        Args:
+            key: Of the run.
+            before: Folder of a committed attempt that failed, or None.
+        """
+        line = {"key": key, "began": time.strftime("%Y-%m-%d %H:%M:%S"), "pid": os.getpid()}
+        earlier = [*self._left(key), *([before] if before is not None else [])]
+        while True:
+            self._begun[key] += 1
+            path = self.running / f"{key}.{self._begun[key]}"
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                continue
+        with open(self._file, "ab") as file:
+            file.write(b"\n" * self._torn() + json.dumps(line).encode() + b"\n")
+        for source in earlier:
+            if not has_checkpoints(path):
+                _hand_over(source, path)
+            if source != before:
+                shutil.rmtree(source, ignore_errors=True)
+        return path
+
+    def _torn(self) -> bool:
+        """Whether the last line has no end, as where the disk was full."""
+        with open(self._file, "rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+
+    def _left(self, key: str) -> list[Path]:
+        """Return folders of earlier attempts at a run, the last one first."""
+
+        def number(path: Path) -> int:
+            text = path.name.rpartition(".")[2]
+            return int(text) if text.isdecimal() else 0
+
+        found = [path for path in self.running.glob(f"{key}.*") if ".replaced" not in path.name]
+        return sorted(found, key=number, reverse=True)
+
+    def set_aside(self, path: Path) -> None:
+        """Keep of an attempt its checkpoints alone, and nothing where it has none."""
+        if not has_checkpoints(path):
+            shutil.rmtree(path, ignore_errors=True)
+            return
+        for file in _others(path):
+            file.unlink(missing_ok=True)
+
+
+def has_checkpoints(path: Path) -> bool:
+    """Whether there is something to go on from."""
+    return any((path / name).exists() for name in CHECKPOINTS)
+
+
+def clear(path: Path) -> None:
+    """Delete what an attempt has written, but for what it is at and what it can go on from."""
+    for file in _others(path):
+        if file.name != "spec.json":
+            file.unlink(missing_ok=True)
+
+
+def _others(path: Path) -> Iterator[Path]:
+    return (file for file in list(path.iterdir()) if file.name not in CHECKPOINTS)
+
+
+def _hand_over(source: Path, target: Path) -> None:
+    for name in CHECKPOINTS:
+        if (source / name).exists():
+            (source / name).rename(target / name)
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > _KEPT_DAYS * 24 * 3600

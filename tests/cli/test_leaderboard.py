@@ -1,0 +1,58 @@
+import io
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from harness.cli.leaderboard import gain, number, show
+
+RECIPES = ("nothing", "augment+weighted_sampler+smote+mixup+cutmix", "mixup (tuned)")
+
+
+def board(recipes=RECIPES):
+    row = {"n": 3, "failed": 0, "test": 0.8123, "sd": 0.011, "many": 0.9, "medium": 0.7}
+    row |= {"few": 0.5, "worst_class": 0.25, "seconds": 12.3}
+    row |= {"gain": 0.041, "gain_low": 0.029, "gain_high": 0.053}
+    return pd.DataFrame([{"recipe": name, **row} for name in recipes])
+
+
+def printed(width, costs=None, recipes=RECIPES):
+    out = Console(width=width, file=io.StringIO(), markup=False, emoji=False)
+    key = ("digits-lt20", "", "tiny_cnn")
+    show(out, key, board(recipes), "balanced_accuracy", costs or {})
+    return out.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160])
+def test_every_recipe_can_be_read_at_any_width(width):
+    text = printed(width)
+    assert max(map(len, text.splitlines())) <= width
+    first = text.splitlines()[1].index("balanced_accuracy" if width > 60 else "test %")
+    recipes = [line[:first].strip() for line in text.splitlines()]
+    assert "nothing" in recipes
+    assert RECIPES[1] in "".join(recipes)
+    assert text.count("+4.1 [+2.9, +5.3]") == 3
+
+
+def test_a_wide_terminal_shows_all_and_a_narrow_one_says_what_it_leaves_out():
+    assert "too narrow" not in printed(160)
+    head = printed(160).splitlines()[1].split()
+    assert head[-3:] == ["vs", "nothing", "s"]
+    narrow = printed(80)
+    assert "too narrow for: s, med, many" in narrow
+    assert "worst" in narrow.splitlines()[1]
+
+
+def test_the_cost_of_a_search_stands_beside_the_recipe_that_it_found():
+    costs = {("digits-lt20", "tiny_cnn", "mixup (tuned)"): 61.7, ("x", "y", "nothing"): 5.0}
+    rows = [line.split() for line in printed(160, costs).splitlines()]
+    assert [row[-1] for row in rows if row[:1] == ["mixup"]] == ["62"]
+    assert rows[1][-2:] == ["search", "s"]
+
+
+def test_what_is_not_known_is_no_number():
+    assert number(None, 100.0) == number(float("nan"), 100.0) == "n/a"
+    assert number(0.5, 100.0) == "50.0"
+    assert number(0.51234, 1.0) == "0.512"
+    assert gain({"gain": float("nan")}, 100.0) == gain({}, 100.0) == ""
+    assert gain({"gain": 0.01, "gain_low": None, "gain_high": None}, 100.0) == "+1.0"

@@ -1,0 +1,38 @@
+import contextlib
+import multiprocessing
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.execution.executors.slot import _Slot
+from harness.execution.executors.wire import decode, encode
+from harness.experiment.spec import RunSpec
+
+
+def order(spec: RunSpec, attempt: Path) -> dict[str, Any]:
+    attempt.mkdir()
+    how = {"device": "cpu", "keep_weights": False, "workers": 0, "checkpoint_every": 60.0}
+    return {"spec": spec.to_json(), "attempt": str(attempt), "judged": False, **how}
+
+
+def test_i04_a_slot_asked_to_halt_before_a_run_began_leaves_it_alone(
+    make_spec: Callable[..., RunSpec], tmp_path: Path
+) -> None:
+    spec = make_spec()
+    ours, theirs = multiprocessing.Pipe()
+    ours.send_bytes(encode(order(spec, tmp_path / "a")))
+    ours.send_bytes(encode({"halt": True}))
+
+    def serve() -> None:
+        with contextlib.suppress(EOFError):
+            _Slot(theirs).serve()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    said = [decode(ours.recv_bytes()) for _ in range(2)]
+    ours.close()
+    thread.join()
+    theirs.close()
+    assert said == [{"key": spec.key, "begun": True}, {"key": spec.key, "finished": "interrupted"}]
+    assert {file.name for file in (tmp_path / "a").iterdir()} <= {"log.txt"}

@@ -188,10 +188,10 @@ def check_options(options: Options) -> None:
             f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
             f"({', '.join(EXECUTORS)})"
         )
-    if options.run_timeout is not None and options.executor != "local":
-        raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
     if options.shard is not None:
         parse(options.shard)
+    if options.run_timeout is not None and options.executor != "local":
+        raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
 
 
 def execute(
@@ -329,8 +329,14 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
     if options.executor == "ray":
         from harness.execution.executors.ray import Ray
 
-        device, jobs = options.device, options.jobs
-        return Ray(options.address, device, jobs, options.runs_per_gpu, keep_weights)
+        return Ray(
+            options.address,
+            options.device,
+            options.jobs,
+            options.runs_per_gpu,
+            keep_weights,
+            options.checkpoint_every,
+        )
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
     return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)
 

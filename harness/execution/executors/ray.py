@@ -10,8 +10,7 @@ import contextlib
 import itertools
 import os
 import secrets
-import socket
-import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,32 +19,20 @@ from typing import Any
 from harness.cache import VARIABLE as CACHE
 from harness.errors import ConfigError
 from harness.execution.attempts import clear
+from harness.execution.executors.ray_cluster import connect
 from harness.execution.executors.ray_node import Verdicts, check, train, version
 from harness.execution.executors.ray_room import Node, Room, room
 from harness.execution.executors.wire import decode, encode
 from harness.execution.runner import Finished, Job, Judge, Message, Progressed
 from harness.experiment.spec import RunSpec
-from harness.training.rundir import RunDir
+from harness.training.rundir import CHECKPOINT_SECONDS, CHECKPOINTS, RunDir
 
 MOST_LOSSES = 5
 """So many nodes may die under a run before it is taken to be what kills them."""
 
 _LOOK_SECONDS = 1.0
 _CHECK_SECONDS = 600.0
-_KNOCK_SECONDS = 10.0
-_NEVER = 1e12
-"""Seconds between checkpoints: one on the disk of a node would be of no use to the next attempt."""
-
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # what Ray says of a worker's death goes to standard output, which is ours
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-"""What keeps Ray from sending statistics, and from printing; read when it is imported."""
-
-_TOKEN: list[str] = []
-"""The token of the clusters that this process starts, once it has imported Ray for one."""
+_HALT_SECONDS = 20.0
 
 
 @dataclass
@@ -67,6 +54,7 @@ class Ray:
         jobs: Most runs at a time; by default what the cluster has room for.
         runs_per_gpu: Runs that share a GPU.
         keep_weights: Whether runs write their weights.
+        checkpoint_every: Seconds of training between two checkpoints.
 
     Raises:
         ConfigError: There is no such cluster, or no room in it.
@@ -79,8 +67,10 @@ class Ray:
         jobs: int | None = None,
         runs_per_gpu: int = 1,
         keep_weights: bool = True,
+        checkpoint_every: float = CHECKPOINT_SECONDS,
     ) -> None:
         self._keep_weights = keep_weights
+        self._checkpoint_every = checkpoint_every
         self._ray, self._ours = connect(address)
         try:
             self._room: Room = room(self._nodes(), device, jobs, runs_per_gpu)
@@ -94,7 +84,7 @@ class Ray:
         self._numbers = itertools.count()
         self._session = secrets.token_hex(8)
         self._verdicts: Any = None
-        self._halted = False
+        self._halted: float | None = None
 
     def close(self) -> None:
         """Leave the cluster, or end it where it was started here."""
@@ -103,8 +93,8 @@ class Ray:
             self._ray.shutdown()
 
     def halt(self) -> None:
-        """End the runs under way, and start no more; what they did is lost."""
-        self._halted = True
+        """Have what runs write a checkpoint and end, and start no more."""
+        self._halted = time.monotonic()
 
     def execute(
         self, jobs: Iterator[Job], judge: Judge | None = None
@@ -116,8 +106,9 @@ class Ray:
         """
         again: deque[Job] = deque()
         try:
-            while not self._halted:
-                while len(self._running) < self.slots:
+            told = False
+            while True:
+                while self._halted is None and len(self._running) < self.slots:
                     job = again.popleft() if again else next(jobs, None)
                     if job is None:
                         break
@@ -128,6 +119,12 @@ class Ray:
                 ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_LOOK_SECONDS)
                 for stream in ready:
                     yield from self._hear(stream, judge, again)
+                if self._halted is not None:
+                    if not told and self._verdicts is not None:
+                        self._verdicts.halt.remote()
+                    told = True
+                    if time.monotonic() - self._halted > _HALT_SECONDS:
+                        return
         finally:
             for stream in self._running:
                 with contextlib.suppress(self._ray.exceptions.RayError):
@@ -136,8 +133,12 @@ class Ray:
             self.close()
 
     def _submit(self, job: Job, judged: bool) -> None:
-        if judged and self._verdicts is None:
-            self._verdicts = self._remote(Verdicts, num_cpus=0).remote()
+        if self._verdicts is None:
+            self._verdicts = self._remote(
+                Verdicts,
+                num_cpus=0,
+                scheduling_strategy=self._only_on(self._ray.get_runtime_context().get_node_id()),
+            ).remote()
         task = _Task(job, f"{job.spec.key}.{next(self._numbers)}")
         remote = self._remote(
             train,
@@ -153,10 +154,15 @@ class Ray:
             "device": self._room.device,
             "keep_weights": self._keep_weights,
             "workers": self._room.workers,
-            "checkpoint_every": _NEVER,
             "judged": judged,
+            "checkpoint_every": self._checkpoint_every,
         }
-        stream = remote.remote(encode(order), self._verdicts if judged else None)
+        files = {
+            name: (job.attempt / name).read_bytes()
+            for name in CHECKPOINTS
+            if (job.attempt / name).exists()
+        }
+        stream = remote.remote(encode(order), files, self._verdicts)
         self._running[stream] = task
 
     def _remote(self, what: Any, **options: Any) -> Any:
@@ -189,7 +195,10 @@ class Ray:
         if "node" in said:
             task.node = said["node"]
         elif "file" in said:
-            _receive(task.job, said["file"], content)
+            _receive(task.job, said["file"], said["at"], content)
+        elif said.get("finished") == "no_space":
+            full = f"the disk for temporary files of {task.node} is full"
+            yield self._ended(stream, "failed", "exception", full)
         elif "finished" in said:
             yield self._ended(stream, said["finished"])
         else:
@@ -247,10 +256,11 @@ class Ray:
             if node["Alive"]
         ]
 
+    def _only_on(self, node: str) -> Any:
+        return self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+
     def _check(self, spec: RunSpec) -> None:
         """Refuse to start runs of a dataset that some node does not have as it was planned."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         found = (spec.dataset_label, spec.content)
         if found in self._checked:
             return
@@ -260,7 +270,7 @@ class Ray:
                 check,
                 num_cpus=0,
                 max_retries=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+                scheduling_strategy=self._only_on(node.id),
             ).remote(order)
             for node in self._nodes()
             if self._room.takes(node)
@@ -269,8 +279,11 @@ class Ray:
         for node, answer in asked.items():
             try:
                 said = self._ray.get(answer, timeout=_CHECK_SECONDS)
-            except self._ray.exceptions.NodeDiedError:
-                continue  # no run will be there
+            except (
+                self._ray.exceptions.NodeDiedError,
+                self._ray.exceptions.TaskUnschedulableError,
+            ):
+                continue  # it is gone, and no run will be there
             except self._ray.exceptions.RayError as error:
                 said = str(error).strip().splitlines()[-1]
             if said:
@@ -280,89 +293,9 @@ class Ray:
         self._checked.add(found)
 
 
-def connect(address: str) -> tuple[Any, bool]:
-    """Join a cluster, or start one; return Ray, and whether it is ours to leave again.
-
-    Raises:
-        ConfigError: Ray is not installed, or there is no such cluster.
-    """
-    with _environment(address):
-        return _join(address)
-
-
-def _join(address: str) -> tuple[Any, bool]:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            f"--executor ray: {error}; install it: pip install 'imbalance-harness[ray]'"
-        ) from None
-    if ray.is_initialized():
-        return ray, False
-    if address.startswith("ray://"):
-        raise ConfigError(
-            f"--address {address}: give the command on a node of the cluster, with --address auto"
-        )
-    _knock(address)
-    how: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":
-        how["include_dashboard"] = False
-    try:
-        ray.init(**how)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _nobody(address, error) from None
-    return ray, True
-
-
-def _knock(address: str) -> None:
-    """Ask whether anybody is at an address: Ray itself would wait for minutes.
-
-    Raises:
-        ConfigError: Nobody is.
-    """
-    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    host, _, port = named.rpartition(":")
-    if not port.isdecimal():
-        return
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS):
-            pass
-    except (OSError, OverflowError) as error:
-        raise _nobody(address, error) from None
-
-
-def _nobody(address: str, error: Exception) -> ConfigError:
-    reason = " ".join(str(error).split())[:300]
-    return ConfigError(
-        f"--address {address}: no Ray cluster can be joined there ({reason}); start one with "
-        "`ray start --head`, or take --address local"
-    )
-
-
-@contextlib.contextmanager
-def _environment(address: str) -> Iterator[None]:
-    """Set what Ray reads as it is imported and started.
-
-    The ports of a cluster that is started here are open to every machine: it obeys only who has
-    its token, which nobody is told.
-    """
-    settings = dict(QUIET)
-    if address == "local" and "RAY_AUTH_MODE" not in os.environ:
-        if "ray" not in sys.modules:  # which reads as it is imported whether tokens are asked for
-            _TOKEN.append(secrets.token_hex(32))
-        for token in _TOKEN:
-            settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    added = {name: value for name, value in settings.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-def _receive(job: Job, name: str, content: bytes) -> None:
+def _receive(job: Job, name: str, place: int, content: bytes) -> None:
     if name in ("", ".", "..") or "/" in name or "\\" in name:
         raise ValueError(f"a node sent a file named {name!r}")
-    with open(job.attempt / name, "ab") as file:
+    # a log goes on where an earlier try, or we, left it
+    with open(job.attempt / name, "ab" if place or name == "log.txt" else "wb") as file:
         file.write(content)

@@ -5,6 +5,7 @@ back to the driver, which alone writes results.
 """
 
 import asyncio
+import math
 import os
 import socket
 import tempfile
@@ -25,6 +26,7 @@ from harness.training.rundir import RunDir
 
 _CHUNK = 32 * 1024 * 1024
 _IDLE_SECONDS = 0.0005
+_ASK_SECONDS = 1.0
 
 _SESSION: list[str] = []
 """The driver that this process last worked for; a process outlives them where they share a job."""
@@ -36,10 +38,19 @@ def version() -> str:
 
 
 class Verdicts:
-    """An actor through which runs that wait for a judge hear from the driver."""
+    """An actor through which runs hear from the driver: what a judge says, and to halt."""
 
     def __init__(self) -> None:
         self._queues: dict[str, asyncio.Queue[bool]] = defaultdict(asyncio.Queue)
+        self._halting = False
+
+    async def halt(self) -> None:
+        """Have every run write a checkpoint and end."""
+        self._halting = True
+
+    async def halting(self) -> bool:
+        """Return whether that was asked for."""
+        return self._halting
 
     async def give(self, run: str, stop: bool) -> None:
         """Answer a run: whether it is to stop."""
@@ -69,17 +80,20 @@ def check(order: bytes) -> str:
     return ""
 
 
-def train(order: bytes, verdicts: Any = None) -> Iterator[bytes]:
+def train(order: bytes, files: dict[str, bytes], verdicts: Any) -> Iterator[bytes]:
     """Train a run; yield where it is, how far it is, its files, and how it ended.
 
     Args:
         order: The run and how to train it.
-        verdicts: The actor that tells whether to stop, or None where nobody judges.
+        files: Checkpoints to go on from.
+        verdicts: The actor that tells whether to stop or to halt.
     """
     said = decode(order)
     yield encode({"node": socket.gethostname()})
     with tempfile.TemporaryDirectory(prefix="harness-run-") as folder:
         attempt = Path(folder)
+        for name, content in files.items():
+            (attempt / name).write_bytes(content)
         try:
             _enter(said)
             status = yield from _train({**said, "attempt": folder}, verdicts)
@@ -93,10 +107,21 @@ def train(order: bytes, verdicts: Any = None) -> Iterator[bytes]:
 
 
 def _train(order: dict[str, Any], verdicts: Any) -> Generator[bytes, None, str]:
+    import ray
+
     from harness.training.loop import Command, Waiting
 
     lane = Lane(order)
-    while not isinstance(event := lane.advance(), str):
+    asked = -math.inf
+    while True:
+        if time.monotonic() - asked >= _ASK_SECONDS:
+            asked = time.monotonic()
+            if ray.get(verdicts.halting.remote()):
+                lane.command = Command.HALT
+                if not lane.begun:  # there is nothing to write, and nobody to hear it
+                    return "interrupted"
+        if isinstance(event := lane.advance(), str):
+            return event
         if isinstance(event, Waiting):
             time.sleep(_IDLE_SECONDS)
             continue
@@ -105,22 +130,22 @@ def _train(order: dict[str, Any], verdicts: Any) -> Generator[bytes, None, str]:
         if told.values or now - lane.told >= TELL_SECONDS:
             lane.told = now
             yield encode(vars(told))
-            if told.values and verdicts is not None:
-                import ray
-
+            if told.values and lane.judged:
                 stop = ray.get(verdicts.take.remote(order["run"]))
                 lane.command = Command.STOP if stop else None
-    return event
 
 
 def _chunks(file: Path) -> Iterator[bytes]:
     """Yield a file in parts that fit into memory, each after a line that names it."""
-    head = encode({"file": file.name}) + b"\n"
     with open(file, "rb") as content:
-        block = content.read(_CHUNK)
+        place = 0
         while True:
-            yield head + block
-            if not (block := content.read(_CHUNK)):
+            block = content.read(_CHUNK)
+            if place and not block:
+                return
+            yield encode({"file": file.name, "at": place}) + b"\n" + block
+            place += len(block)
+            if not block:
                 return
 
 

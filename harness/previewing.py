@@ -72,6 +72,7 @@ def preview(
     folder: Path,
     only: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
+    results: Path = Path("results"),
 ) -> Previewed:
     """Draw what each recipe feeds the model, at the first seed, and write the pictures.
 
@@ -80,6 +81,7 @@ def preview(
         folder: Where to.
         only: Patterns as of `harness.compose.select`.
         say: Is told what is being drawn.
+        results: The results folder, which knows the recipes that were tuned.
 
     Raises:
         HarnessError: Dataset and recipe do not fit together, or the folder cannot be written.
@@ -87,7 +89,7 @@ def preview(
     from harness.analysis.plots.feed import feed
     from harness.training.preview import preview as of_run
 
-    specs = _one_each(experiment, only)
+    specs = _one_each(experiment, only, Store(results, experiment.name))
     parts: dict[str, list[Picture]] = {}
     files: list[Path] = []
     drawn = [spec for place, spec in specs if place < MOST or only]
@@ -107,9 +109,10 @@ def preview(
     return Previewed(page, tuple(files), len(specs) - len(drawn))
 
 
-def _one_each(experiment: Experiment, only: Sequence[str]) -> list[tuple[int, RunSpec]]:
+def _one_each(
+    experiment: Experiment, only: Sequence[str], store: Store
+) -> list[tuple[int, RunSpec]]:
     """Return a run of each dataset and recipe, with its place within the dataset."""
-    store = Store(Path("."), experiment.name)
     first: dict[tuple[str, str], RunSpec] = {}
     for spec in compose.select(compose.planned(experiment, store).runs, only):
         if not spec.reference:

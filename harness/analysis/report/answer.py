@@ -123,7 +123,7 @@ def _search(found: Findings, panel: Panel) -> Iterator[str]:
         against = ""
         if math.isfinite(row["gain"]):
             said = compared(found, row).replace("doing nothing", "its own default")
-            against = f" Beside the same recipe untuned, it {said}."
+            against = f" On test it {said}."
         spent = f"{counted(int(row['runs']), 'run')}, {seconds(row['seconds'])}"
         yield f"It had a search behind it ({spent}) that doing nothing had not.{against}"
 

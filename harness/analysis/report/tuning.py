@@ -48,7 +48,7 @@ def _row(row: dict[str, Any], found: Findings) -> list[Cell]:
         gained = Cell("own values won", 0.0)
     return [
         cells.text(row["recipe"]),
-        Cell(row["values"] or "no trial came to a value"),
+        Cell(_unbroken(row["values"]) or "no trial came to a value"),
         Cell(f"{row['trials']}{lost}", row["trials"]),
         _score(row["val_default"], row["val_default_sd"], found.metric),
         _score(row["val_best"], row["val_best_sd"], found.metric),
@@ -57,6 +57,11 @@ def _row(row: dict[str, Any], found: Findings) -> list[Cell]:
         cells.interval(row["new_low"], row["new_high"], found.metric),
         Cell(seconds(row["seconds"]), row["seconds"]),
     ]
+
+
+def _unbroken(values: str) -> str:
+    """Return ``path own → tuned, path …`` whose lines end after a comma only."""
+    return values.replace(" ", "\xa0").replace(",\xa0", ", ")
 
 
 def _score(mean: float, sd: float, metric: str) -> Cell:
@@ -68,7 +73,7 @@ def _score(mean: float, sd: float, metric: str) -> Cell:
 
 def _caption(found: Findings, rows: int) -> str:
     tuning = found.experiment.tuning
-    seeds = f" {listing(map(str, tuning.seeds), 12)}" if tuning else ""
+    seeds = f" ({listing(map(str, tuning.seeds), 12)})" if tuning else ""
     cut = f" The first {MOST_ROWS} of {rows}; all are in tuned.csv." if rows > MOST_ROWS else ""
     return (
         f"Searched on val with seeds of their own{seeds}; the best value there is that of the "

@@ -72,6 +72,7 @@ def preview(
     folder: Path,
     only: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
+    results: Path = Path("results"),
 ) -> Previewed:
     """Draw what each recipe feeds the model, at the first seed, and write the pictures.
 
@@ -80,6 +81,7 @@ def preview(
         folder: Where to.
         only: Patterns as of `harness.compose.select`.
         say: Is told what is being drawn.
+        results: The results folder, which knows the recipes that were tuned.
 
     Raises:
         HarnessError: Dataset and recipe do not fit together, or the folder cannot be written.
@@ -87,38 +89,55 @@ def preview(
     from harness.analysis.plots.feed import feed
     from harness.training.preview import preview as of_run
 
-    specs = _one_each(experiment, only)
+    found = _one_each(experiment, only, Store(results, experiment.name))
     parts: dict[str, list[Picture]] = {}
     files: list[Path] = []
-    drawn = [spec for place, spec in specs if place < MOST or only]
+    drawn = [one for one in found if one.place < MOST or only]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for spec in drawn:
+        for one in drawn:
+            spec = one.spec
             say(f"{spec.dataset_label}: {spec.recipe}")
             picture = feed(of_run(spec), spec.recipe)
             parts.setdefault(spec.dataset_label, []).append(picture)
-            name = safe_name(f"{len(files):02} {spec.dataset_label} {spec.recipe}")
+            name = safe_name(f"{one.number:02} {spec.dataset_label} {spec.recipe}")
             files.append(folder / f"{name}.svg")
             picture.save(files[-1])
         page = folder / "index.html"
         write_atomically(page, preview_page(experiment.name, parts))
+        for stale in set(folder.glob("*.svg")).difference(files) if not only else ():
+            stale.unlink()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
-    return Previewed(page, tuple(files), len(specs) - len(drawn))
+    return Previewed(page, tuple(files), len(found) - len(drawn))
 
 
-def _one_each(experiment: Experiment, only: Sequence[str]) -> list[tuple[int, RunSpec]]:
-    """Return a run of each dataset and recipe, with its place within the dataset."""
-    store = Store(Path("."), experiment.name)
+@dataclass(frozen=True)
+class _One:
+    """A run of a dataset and recipe: its number among all, and its place within the dataset."""
+
+    spec: RunSpec
+    number: int
+    place: int
+
+
+def _one_each(experiment: Experiment, only: Sequence[str], store: Store) -> list[_One]:
+    """Return a run of each dataset and recipe that patterns choose.
+
+    Numbers are those among all recipes, so that a recipe's picture has one name however chosen.
+    """
+    runs = compose.planned(experiment, store).runs
+    chosen = {(spec.dataset_label, spec.recipe) for spec in compose.select(runs, only)}
     first: dict[tuple[str, str], RunSpec] = {}
-    for spec in compose.select(compose.planned(experiment, store).runs, only):
+    for spec in runs:
         if not spec.reference:
             first.setdefault((spec.dataset_label, spec.recipe), spec)
     places: dict[str, int] = {}
     found = []
-    for (dataset, _), spec in first.items():
-        places[dataset] = places.get(dataset, -1) + 1
-        found.append((places[dataset], spec))
+    for number, (cell, spec) in enumerate(first.items()):
+        if cell in chosen:
+            places[cell[0]] = places.get(cell[0], -1) + 1
+            found.append(_One(spec, number, places[cell[0]]))
     return found
 
 

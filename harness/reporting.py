@@ -17,13 +17,17 @@ from harness.analysis.report.misses import worst_misses
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.tables import runs_table, stored_specs
+from harness.analysis.tuned import Searched
 from harness.errors import ConfigError, DataError, StoreError, TrackingError, counted, listing
 from harness.execution.store import Store
 from harness.experiment.design import NOTHING
 from harness.experiment.expand import Plan
 from harness.experiment.schema import Experiment
-from harness.experiment.spec import RunSpec
+from harness.experiment.space import own_values
+from harness.experiment.spec import RunSpec, recipe_of
+from harness.experiment.tune import tuned_name
 from harness.tracking import summary
+from harness.tuning import tuned
 
 FOLDER = "report"
 """Of an experiment's results: where its report is."""
@@ -71,8 +75,9 @@ def report(
         HarnessError: No run was ever committed, or the folder cannot be read or written.
     """
     store = Store(results, experiment.name)
-    specs, notes = _specs(experiment, store)
-    found = find(experiment, specs, store, points / 100, notes)
+    specs, notes, searches = _asked(experiment, store)
+    searched = [_searched(experiment, search) for search in searches]
+    found = find(experiment, specs, store, points / 100, notes, searched)
     page = document(found, worst_misses(found) if thumbnails else None)
     folder = store.path / FOLDER
     try:
@@ -117,15 +122,70 @@ def _note(page: Document) -> str:
     return "\n\n".join([*answers, *warned, where])
 
 
-def _specs(experiment: Experiment, store: Store) -> tuple[Sequence[RunSpec], list[str]]:
-    """Return the planned runs, or where the data is gone those that are there."""
+def _asked(
+    experiment: Experiment, store: Store
+) -> tuple[Sequence[RunSpec], list[str], Sequence[tuned.Finding]]:
+    """Return the planned runs, what to say beforehand, and what searches came to.
+
+    Where the data is gone: the runs that are there, of each recipe and seed the newest.
+    """
     try:
-        return compose.planned(experiment, store).runs, []
+        plan = compose.planned(experiment, store)
     except DataError as error:
         specs, unreadable = stored_specs(store)
         reason = str(error).split("\n")[0]
         gone = f"The data is not here ({reason}), so runs that are missing are not known."
-        return specs, [gone, *unreadable]
+        kept = _newest(specs, store)
+        older = counted(len(specs) - len(kept), "run")
+        left = [f"{older} of other settings left out."] if len(kept) < len(specs) else []
+        return kept, [gone, *left, *unreadable], _of_recipes(experiment, tuned.read(store))
+    found = tuned.found_of(plan, store)
+    notes = [f"{text[0].upper()}{text[1:]}." for text in tuned.outdated(plan, store, found)]
+    return plan.runs, notes, [finding for _, finding in found]
+
+
+def _newest(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
+    """Return one run per recipe, seed and fold: of several with other settings, the last one."""
+    stored = store.runs()
+    order = sorted(specs, key=lambda spec: stored[spec.key].path.stat().st_mtime_ns)
+    kept = {_cell(spec): spec for spec in order}
+    return [spec for spec in specs if kept[_cell(spec)] is spec]
+
+
+def _cell(spec: RunSpec) -> tuple[object, ...]:
+    where = spec.dataset_label, spec.reference, spec.model.label()
+    return *where, spec.recipe, spec.seed, spec.fold
+
+
+def _of_recipes(experiment: Experiment, findings: Sequence[tuned.Finding]) -> list[tuned.Finding]:
+    """Return the findings of recipes that the file still has."""
+    names = {recipe.name for recipe in experiment.recipes}
+    return [finding for finding in findings if finding.recipe in names]
+
+
+def _searched(experiment: Experiment, finding: tuned.Finding) -> Searched:
+    """Return what a search came to as a report takes it: with the recipe's own values."""
+    (recipe,) = (r for r in experiment.recipes if r.name == finding.recipe)
+    own = own_values(recipe_of(experiment.base, recipe.strategies), experiment.training)
+    won = {**finding.values, **finding.held} if finding.best else {}
+    return Searched(
+        dataset=finding.dataset,
+        model=finding.model,
+        recipe=finding.recipe,
+        tuned=tuned_name(finding.recipe),
+        values={path: (own[path], value) for path, value in won.items() if path in own},
+        trials=sum(finding.states.values()),
+        lost=sum(finding.states.values()) - finding.states["complete"],
+        default=_score(finding.default),
+        best=_score(finding.best),
+        own_best=bool(won) and all(own.get(path) == value for path, value in won.items()),
+        runs=finding.runs,
+        seconds=finding.seconds,
+    )
+
+
+def _score(value: tuned.Value | None) -> tuple[float, float | None] | None:
+    return None if value is None else (value.mean, value.sd)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def plain(text: str) -> str:
 def cut(text: str, width: float, size: float = SIZE) -> str:
     """Return text that fits into about `width` units, cut in its middle where it is longer."""
     text = plain(text)
-    room = width / (0.56 * size)
+    room = width / (0.6 * size)
     wide = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
     if wide <= room:
         return text

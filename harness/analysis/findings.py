@@ -1,17 +1,18 @@
 """Everything a report says of an experiment, as tidy tables, before any of it is written down."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from harness.analysis import across, classes, compare, details, effects
+from harness.analysis import across, classes, compare, details, effects, tuned
 from harness.analysis.compare import Panel
 from harness.analysis.images import ImageScores, image_scores
 from harness.analysis.intervals import MARGIN
 from harness.analysis.tables import DONE, GROUP, PANEL, runs_table, stored_specs
-from harness.errors import StoreError
+from harness.errors import StoreError, counted
 from harness.execution.store import Store
+from harness.experiment.canonical import canonical_json
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
@@ -44,6 +45,7 @@ class Findings:
         costs: Seconds of each recipe, relative to doing nothing, with its gain.
         datasets: `across.means`.
         ranks: `across.ranks`.
+        tuned: `tuned.table` of the searches.
         confirmed: `compare.differences` on fresh seeds.
         confirmed_runs: The runs on fresh seeds.
         recipes: What each recipe consists of.
@@ -70,6 +72,7 @@ class Findings:
     costs: pd.DataFrame = field(default_factory=pd.DataFrame)
     datasets: pd.DataFrame = field(default_factory=pd.DataFrame)
     ranks: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tuned: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=tuned.COLUMNS))
     confirmed: pd.DataFrame = field(default_factory=pd.DataFrame)
     confirmed_runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     recipes: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -104,6 +107,10 @@ class Findings:
         found = table.groupby(GROUP, sort=False)["seed"].agg(runs="size", seeds=_listed)
         return found.reset_index()
 
+    def tuned_names(self) -> set[str]:
+        """Return the names of the tuned recipes that have runs."""
+        return set(self.tuned["tuned"]) & set(self.runs["recipe"])
+
     def bad(self) -> pd.DataFrame:
         """Return the runs that are committed and not done."""
         return self.runs[self.runs["status"] != DONE]
@@ -119,6 +126,7 @@ def find(
     store: Store,
     margin: float = MARGIN,
     notes: Sequence[str] = (),
+    searched: Sequence[tuned.Searched] = (),
 ) -> Findings:
     """Return what the committed runs of an experiment say.
 
@@ -128,6 +136,7 @@ def find(
         store: Where they are.
         margin: Largest difference that does not matter, in the metric's unit.
         notes: What the reader should know beforehand.
+        searched: What the searches of its recipes came to.
 
     Raises:
         StoreError: No run was ever committed.
@@ -147,6 +156,7 @@ def find(
     found.environments = details.environments(runs)
     if done.any():
         images = _compare(found)
+        found.tuned = tuned.table(searched, runs, metric, margin, images)
         _effects(found, images)
         _confirmed(found, store)
     return found
@@ -191,8 +201,12 @@ def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
 def _confirmed(found: Findings, store: Store) -> None:
     """Fill in what the runs on fresh seeds say."""
     fresh = Store(store.results, store.path.name + CONFIRMED)
-    specs, unreadable = stored_specs(fresh)
+    stored, unreadable = stored_specs(fresh)
     found.notes += unreadable
+    specs = _as_asked_now(stored, found.specs)
+    if len(specs) < len(stored):
+        other = counted(len(stored) - len(specs), "run")
+        found.notes.append(f"{other} on fresh seeds had other settings than now: left out.")
     runs = runs_table(fresh, specs)
     if len(runs):
         images = image_scores(runs, found.metric)
@@ -200,3 +214,18 @@ def _confirmed(found: Findings, store: Store) -> None:
         found.confirmed = compare.differences(
             runs, found.metric, found.margin, images=images.scores
         )
+
+
+def _as_asked_now(fresh: Sequence[RunSpec], asked: Sequence[RunSpec]) -> list[RunSpec]:
+    """Return the runs on fresh seeds that are of a recipe as it is now, under its name of now.
+
+    A recipe keeps its name when it is tuned again, and its old runs are not its own any more.
+    """
+    names = {spec.recipe for spec in fresh}
+    now = {_but_for_seed(spec): spec.recipe for spec in asked if spec.recipe in names}
+    known = [(spec, now.get(_but_for_seed(spec))) for spec in fresh]
+    return [replace(spec, recipe=recipe) for spec, recipe in known if recipe is not None]
+
+
+def _but_for_seed(spec: RunSpec) -> str:
+    return canonical_json({**spec.identity(), "seed": None})

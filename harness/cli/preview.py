@@ -33,7 +33,7 @@ def run(
         experiment = _of_dataset(what, path, sets)
         folder = results / previewing.FOLDER / experiment.datasets[0].display()
     say = (lambda text: None) if as_json else _say
-    made = previewing.preview(experiment, folder.absolute(), only, say)
+    made = previewing.preview(experiment, folder.absolute(), only, say, results)
     if as_json:
         print_json({"page": str(made.page), "pictures": [str(path) for path in made.pictures]})
     else:

@@ -95,7 +95,7 @@ def space_of(
     ranges = tunables_of(strategies) | {
         path: tunable for path, tunable in LEARNING.items() if path in given
     }
-    own = _values(strategies, training)
+    own = own_values(strategies, training)
     dimensions, fixed = [], []
     for path, tunable in ranges.items():
         low, high = given.get(path, (tunable.low, tunable.high))
@@ -107,8 +107,8 @@ def space_of(
     return Space(tuple(dimensions), tuple(fixed))
 
 
-def _values(strategies: tuple[Strategy, ...], training: Training) -> dict[str, float]:
-    """Return what stands at every tunable path now."""
+def own_values(strategies: tuple[Strategy, ...], training: Training) -> dict[str, float]:
+    """Return what stands at every tunable path of a recipe now."""
     values = {path: getattr(training, path.partition(".")[2]) for path in LEARNING}
     for prefix, strategy in zip(prefixes(strategies), strategies, strict=True):
         values |= {f"{prefix}.{path}": strategy.value(path) for path in strategy.tunables()}

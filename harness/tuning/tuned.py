@@ -135,12 +135,12 @@ def with_tuned(plan: Plan, store: Store) -> Plan:
         keys |= {spec.key: spec for spec in tuned}
     order = {seed: i for i, seed in enumerate(plan.experiment.seeds)}
     every = sorted([*plan.runs, *runs], key=lambda spec: order[spec.seed])
-    notes = (*plan.notes, *_outdated(plan, store, found))
+    notes = (*plan.notes, *outdated(plan, store, found))
     return replace(plan, runs=tuple(every), same=(*plan.same, *same), notes=notes)
 
 
-def _outdated(plan: Plan, store: Store, found: Sequence[tuple[Search, Finding]]) -> list[str]:
-    """Say which recipes were tuned for something else than the file says now."""
+def outdated(plan: Plan, store: Store, found: Sequence[tuple[Search, Finding]]) -> list[str]:
+    """Return in words which recipes were tuned for something else than the file says now."""
     current = {search.group for search in searches_of(plan)} - {s.group for s, _ in found}
     return [
         f"'{finding.recipe}' on {finding.dataset}, {finding.model} was tuned in another space or "

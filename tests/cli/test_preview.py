@@ -56,6 +56,17 @@ def test_a_picture_per_recipe_and_a_page(preview, attached):
     assert len(files["preview"]) == 4
 
 
+def test_a_recipe_has_one_picture_however_it_was_chosen(preview):
+    """A folder and an artifact store that are written twice hold no picture twice."""
+    preview("it.yaml", "--only", "both", "--json")
+    (alone,) = Path("results/it/preview").glob("*.svg")
+    (alone.parent / "07 gone.svg").write_text("of a recipe that the file no longer has")
+    _, out, _ = preview("it.yaml", "--json")
+    pictures = json.loads(out)["pictures"]
+    assert str(alone.absolute()) in pictures
+    assert sorted(map(str, alone.parent.absolute().glob("*.svg"))) == sorted(pictures)
+
+
 def test_patterns_choose(preview):
     code, out, _ = preview("it.yaml", "--only", "both", "--json")
     assert len(json.loads(out)["pictures"]) == 1

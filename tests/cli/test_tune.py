@@ -13,9 +13,9 @@ import pytest
 from mlflow import MlflowClient
 
 import harness
-from harness import compose, search
+from harness import compose, previewing, reporting, search
 from harness.cli import main
-from harness.errors import ConfigError
+from harness.errors import ConfigError, DataError
 from harness.experiment.spec import RunSpec
 from harness.tracking.address import database
 from harness.tuning import session
@@ -403,3 +403,84 @@ def test_for_real(harness_: Any) -> None:
     assert harness_("sync", "it.yaml", *edits[:4], "--set", "seeds=1")[0] == 0
     after = client.search_runs([client.get_experiment_by_name("it").experiment_id])
     assert sorted(run.info.run_id for run in after) == sorted(run.info.run_id for run in every)
+
+
+@pytest.fixture
+def tuned(fake: Fake, harness_: Any, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
+    """The file is run and tuned, and MLflow is left out of what follows."""
+    for verb in ("run", "tune"):
+        assert harness_(verb, "it.yaml")[0] == 0
+    monkeypatch.setattr(reporting.summary, "ahead", lambda target: nullcontext(lambda *args: None))
+    monkeypatch.setattr(previewing.summary, "attach", lambda *args: None)
+    return studies()["planted"]
+
+
+def test_the_report_tells_what_was_tuned(tuned: optuna.Study, harness_: Any) -> None:
+    code, text, _ = harness_("report", "it.yaml", "--json")
+    assert code == 0
+    planted_, mixup = json.loads(text)["tables"]["tuned"]
+    best = tuned.best_params
+    assert planted_["values"] == (
+        f"planted.alpha 5 → {best['planted.alpha']:.4g}, planted.p 1 → {best['planted.p']:.4g}"
+    )
+    assert planted_["val_best"] == pytest.approx(tuned.best_value)
+    assert planted_["val_default"] == pytest.approx(tuned.trials[0].value)
+    assert (planted_["trials"], planted_["runs"], planted_["seconds"]) == (6, 12, 24.0)
+    # the test of a fake run is a trap: what is better on val is as much worse there
+    assert planted_["gain"] == pytest.approx(tuned.trials[0].value - tuned.best_value, abs=1e-6)
+    assert (planted_["pairs"], planted_["own_best"], mixup["own_best"]) == (3, False, True)
+    page = Path("results/it/report/report.md").read_text()
+    assert "## Tuned parameters" in page
+    assert "own values won" in page
+
+
+def test_the_report_says_that_a_search_is_out_of_date(tuned: Any, harness_: Any) -> None:
+    code, text, _ = harness_(
+        "report", "it.yaml", "--set", "tune.space.planted.p=[0.5,1.0]", "--json"
+    )
+    assert code == 0
+    report = json.loads(text)
+    assert report["tables"].get("tuned", [{}])[0].get("recipe") != "planted"
+    assert any(
+        said.startswith("'planted' on shapes") and "in another space" in said
+        for said in report["warnings"]
+    )
+
+
+def test_without_the_data_the_report_still_tells_what_was_tuned(
+    tuned: Any, harness_: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*args: Any) -> Any:
+        raise DataError("the folder is not there")
+
+    monkeypatch.setattr(compose, "planned", gone)
+    code, text, _ = harness_("report", "it.yaml", "--json")
+    assert code == 0
+    report = json.loads(text)
+    assert [row["recipe"] for row in report["tables"]["tuned"]] == ["planted", "mixup"]
+    assert report["tables"]["tuned"][0]["pairs"] == 3
+
+
+def test_a_tuned_winner_is_confirmed_on_fresh_seeds(tuned: Any, fake: Fake, harness_: Any) -> None:
+    before = len(fake.ran)
+    code, text, _ = harness_("confirm", "it.yaml", "--json")
+    assert code == 0
+    (row,) = json.loads(text)["confirmed"]
+    assert (row["recipe"], row["pairs"]) == ("planted (tuned)", 3)
+    fresh = [spec for spec, _ in fake.ran[before:]]
+    assert {spec.recipe for spec in fresh} == {"nothing", "planted (tuned)"}
+    assert {spec.seed for spec in fresh} == {1000, 1001, 1002}
+    (values,) = {s.strategies[0].alpha for s in fresh if s.strategies}  # type: ignore[attr-defined]
+    assert values == tuned.best_params["planted.alpha"]
+    code, text, _ = harness_("report", "it.yaml", "--json")
+    assert [row["recipe"] for row in json.loads(text)["tables"]["confirmed"]] == ["planted (tuned)"]
+
+
+def test_tuned_recipes_are_previewed(tuned: Any, harness_: Any) -> None:
+    code, text, _ = harness_("preview", "it.yaml", "--only", "planted (tuned)", "--json")
+    assert code == 0
+    (picture,) = json.loads(text)["pictures"]
+    assert "planted (tuned)" in Path(picture).read_text()
+    code, _, err = harness_("preview", "it.yaml", "--only", "planted (tuned)", "--results", "other")
+    assert code == 2
+    assert "matches no run" in err

@@ -28,10 +28,10 @@ def class_recalls(classes: pd.DataFrame, recipe: str) -> Picture:
     left, top, step = 150, 40, 22
     bottom = top + step * len(order)
     canvas, scale = Canvas(bottom + 42), chart.Scale(0, 100, left, WIDTH - 14)
-    canvas.dot(left + 4, 12, GREY, hollow=True)
-    canvas.text(left + 14, 16, "nothing", size=11.5)
-    canvas.dot(left + 78, 12, BLUE)
-    canvas.text(left + 88, 16, recipe, size=11.5, room=WIDTH - left - 96)
+    canvas.dot(10, 12, GREY, hollow=True)
+    canvas.text(20, 16, "nothing", size=11.5)
+    canvas.dot(86, 12, BLUE)
+    canvas.text(96, 16, recipe, size=11.5, room=WIDTH - 124)
     chart.below(canvas, scale, top - 6, bottom, "recall on test, %", "g")
     said = []
     for place, row in enumerate(order.to_dict("records")):

@@ -10,7 +10,7 @@ from harness.analysis.compare import Panel
 from harness.analysis.findings import Findings
 from harness.analysis.intervals import BETTER, EXPLORATORY, SAME, UNDECIDED, WORSE
 from harness.analysis.tables import records
-from harness.analysis.words import in_words, joined, unit_of
+from harness.analysis.words import in_words, joined, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.experiment.metric_names import METRICS
@@ -31,7 +31,7 @@ def answer(found: Findings) -> list[list[str]]:
     """Return the answer for each dataset and model in sentences, the headline first."""
     if not found.panels:
         return [["No run is done yet, so there is nothing to compare."]]
-    parts = (_headline, _anew, _confirmation, _factors, _dependence, _classes)
+    parts = (_headline, _anew, _search, _confirmation, _factors, _dependence, _classes)
     return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
 
 
@@ -115,6 +115,17 @@ def _anew(found: Findings, panel: Panel) -> Iterator[str]:
             )
         else:
             yield f"For new images of this kind the interval is {anew}."
+
+
+def _search(found: Findings, panel: Panel) -> Iterator[str]:
+    rows = of_panel(found.tuned, panel)
+    for row in records(rows[rows["tuned"] == found.chosen.get(panel)]):
+        against = ""
+        if math.isfinite(row["gain"]):
+            said = compared(found, row).replace("doing nothing", "its own default")
+            against = f" On test it {said}."
+        spent = f"{counted(int(row['runs']), 'run')}, {seconds(row['seconds'])}"
+        yield f"It had a search behind it ({spent}) that doing nothing had not.{against}"
 
 
 def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
@@ -207,6 +218,7 @@ def _classes(found: Findings, panel: Panel) -> Iterator[str]:
         if row is None or abs(row["gain"]) < _LARGE or (row["gain"] > 0) != (verb == "gains"):
             continue
         few = ", judged on few test images" if row["few_images"] else ""
+        few += "" if row["low"] > 0 or row["high"] < 0 else ", which may be chance"
         yield (
             f"Class {row['name']} ({counted(int(row['train_count']), 'training image')}) {verb} "
             f"most: recall goes from {100 * row['nothing']:.0f} to {100 * row['value']:.0f} %{few}."

@@ -71,7 +71,8 @@ def recipes(found: Findings) -> Section | None:
 
 def _estimand(found: Findings) -> str:
     text = ESTIMANDS[found.experiment.design]
-    return f"{text[0].upper()}{text[1:]}."
+    apart = " Tuned recipes stand outside the crossing and play no part."
+    return f"{text[0].upper()}{text[1:]}.{apart if found.tuned_names() else ''}"
 
 
 def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:

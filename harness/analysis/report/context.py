@@ -151,6 +151,8 @@ def _cost(found: Findings, panel: Panel) -> list[Block]:
     rows = rows.dropna(subset=["gain", "relative"]) if len(rows) else rows
     if len(rows) < 2:
         return []
+    searches = of_panel(found.tuned, panel)
+    before = dict(zip(searches["tuned"], searches["seconds"], strict=True))
     made = [
         [
             cells.text(row["recipe"]),
@@ -158,19 +160,26 @@ def _cost(found: Findings, panel: Panel) -> list[Block]:
             Cell(seconds(row["seconds"]), row["seconds"]),
             Cell(f"{row['relative']:.2f} ×", row["relative"]),
             Cell("yes" if row["frontier"] else "", float(row["frontier"])),
+            *([_search(before.get(row["recipe"]))] if before else []),
         ]
         for row in records(rows.sort_values("relative"))[:MOST_ROWS]
     ]
     columns = [Column("recipe", wide=True), Column("vs nothing"), Column("time of a run", "median")]
     columns += [Column("of nothing's"), Column("no other gains more in less time")]
+    columns += [Column("search before", "time of all runs of its search, added up")] * bool(before)
     caption = "Every recipe had the same steps; what differs is the time of a step. Runs may have "
     caption += "shared a machine, so small differences mean little."
+    caption += " A search is paid once, and is not in the time of a run." * bool(before)
     picture = Figure(
         plots.cost(rows, found.metric),
         "Each dot is a recipe; those filled are the "
         "ones than which no other gains more in less time.",
     )
     return [picture, Table(columns, made, caption, tall=True)]
+
+
+def _search(spent: float | None) -> Cell:
+    return Cell("", 0.0) if spent is None else Cell(seconds(spent), spent)
 
 
 def datasets(found: Findings) -> Section | None:

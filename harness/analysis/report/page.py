@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from harness.analysis.findings import Findings
-from harness.analysis.report import comparison, context, protocol, runs
+from harness.analysis.report import comparison, context, protocol, runs, tuning
 from harness.analysis.report.answer import answer
 from harness.analysis.report.document import Document, Part, Section, Thumbnails
 from harness.analysis.tables import DONE
@@ -15,6 +15,7 @@ _CHAPTERS: tuple[Callable[[Findings], Section | None], ...] = (
     comparison.recipes,
     comparison.factors,
     comparison.interactions,
+    tuning.tuning,
     context.confirmation,
     runs.classes,
     context.reference,
@@ -37,9 +38,10 @@ def document(found: Findings, misses: Thumbnails | None = None) -> Document:
         misses: Pictures of the worst misses, or None.
     """
     experiment, done = found.experiment, int((found.runs["status"] == DONE).sum())
+    tuned = len(found.tuned_names() - {recipe.name for recipe in experiment.recipes})
     parts = [
         counted(done, "run") + f" of {len(found.specs):,} planned",
-        counted(len(experiment.recipes), "recipe"),
+        counted(len(experiment.recipes), "recipe") + (f" and {tuned} tuned" if tuned else ""),
         counted(len(experiment.datasets), "dataset"),
         f"{counted(len(experiment.seeds), 'seed')}"
         + (f" × {experiment.folds} folds" if experiment.folds else ""),

@@ -1,6 +1,6 @@
 """The chapters on how it was done: what recipes are, which runs are not done, the protocol."""
 
-from harness.analysis import compare, details
+from harness.analysis import details
 from harness.analysis.effects import ESTIMANDS
 from harness.analysis.findings import Findings
 from harness.analysis.images import SUPPORTED
@@ -14,14 +14,11 @@ from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
 from harness.experiment.metric_names import METRICS
 
-TUNED = " (tuned)"
-"""What the name of a tuned recipe ends in."""
-
 _ORDER = ("harness", "commit", "python", "torch", "device")
 
 
 def recipes(found: Findings) -> Section:
-    """Return what each recipe consists of, tuned parameters included, and what tuning gained."""
+    """Return what each recipe consists of, tuned parameters included."""
     rows = records(found.recipes)
     differ = any(row["where"] for row in rows)
     made = [
@@ -33,37 +30,7 @@ def recipes(found: Findings) -> Section:
     caption = "Parameters that are not named have their defaults (harness list strategies)."
     more = len(rows) - MOST_ROWS
     caption += f" {more} more are in recipes.csv." if more > 0 else ""
-    parts = [Part("", [Table(columns, made, caption, tall=True)])]
-    tuned = _tuned(found)
-    return Section("What the recipes are", [*parts, *([Part("Tuned", [tuned])] if tuned else [])])
-
-
-def _tuned(found: Findings) -> Table | None:
-    """Return what each tuned recipe gains over its untuned self, where there are such."""
-    names = set(found.runs["recipe"])
-    pairs = {name: name.removesuffix(TUNED) for name in names if name.endswith(TUNED)}
-    tables = [
-        compare.differences(
-            found.runs[found.runs["recipe"].isin((tuned, plain))], found.metric, found.margin, plain
-        )
-        for tuned, plain in sorted(pairs.items())
-    ]
-    rows = [row for table in tables for row in records(table)]
-    made = [
-        [
-            cells.text(row["recipe"]),
-            cells.text(f"{row['dataset']}, {row['model']}"),
-            cells.gain(row["gain"], found.metric, row["verdict"]),
-            cells.interval(row["low"], row["high"], found.metric),
-            Cell(str(row["pairs"]), row["pairs"]),
-        ]
-        for row in rows
-    ]
-    columns = [Column("recipe", wide=True), Column("on", wide=True), Column("vs untuned")]
-    columns += [Column("95 % interval"), Column("seeds")]
-    caption = "Tuned on val with seeds of their own, measured on test with the report's seeds. A "
-    caption += "tuned recipe has had a search that the others had not: compare it with its equals."
-    return Table(columns, made, caption) if made else None
+    return Section("What the recipes are", [Part("", [Table(columns, made, caption, tall=True)])])
 
 
 def incomplete(found: Findings) -> Section | None:

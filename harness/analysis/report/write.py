@@ -63,6 +63,7 @@ def tidy(found: Findings) -> dict[str, pd.DataFrame]:
         "gap": found.gap,
         "balanced": found.balanced,
         "costs": found.costs,
+        "tuned": found.tuned,
         "datasets": found.datasets,
         "ranks": found.ranks,
         "confirmed": found.confirmed,
@@ -170,10 +171,10 @@ def _grouped(blocks: Iterable[Block]) -> Iterator[tuple[str, list[Block]]]:
 
 
 def _breakable(text: str) -> Any:
-    """Return text whose lines may end after a plus sign, as recipes have them."""
+    """Return text whose lines may end after a plus sign within a name, not after that of +5.3."""
     import markupsafe
 
-    return markupsafe.Markup(re.sub(r"(\+)", r"\1<wbr>", str(markupsafe.escape(text))))
+    return markupsafe.Markup(re.sub(r"(?<=[\w)])\+(?=\w)", "+<wbr>", str(markupsafe.escape(text))))
 
 
 def _shade(share: float) -> str:

@@ -16,11 +16,17 @@ from harness.analysis.findings import CONFIRMED, find
 from harness.analysis.report.answer import answer
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
+from harness.analysis.tuned import Searched
 from harness.errors import StoreError
 from harness.execution.store import Store
 from tests.benchmarks.generated import Generator, by_level, fresh
 
 EVIL = "<script>alert(1)</script>"
+MIXUP = Searched(
+    dataset="digits-lt20", model="tiny_cnn", recipe="mixup", tuned="mixup (tuned)",
+    values={"mixup.alpha": (1.0, 0.37)}, trials=20, lost=2, default=(0.81, 0.02), best=(0.9, 0.01),
+    own_best=False, runs=60, seconds=240.0,
+)  # fmt: skip
 HELPS = by_level({"weighted_sampler": 0.9, "mixup": -0.6})
 
 
@@ -422,15 +428,81 @@ def test_tuned_recipes_stand_beside_their_untuned_selves(make, report):
         for spec in made.specs
         if spec.recipe == "mixup"
     ]  # fmt: skip
-    generator = Generator(made.store, worth=lambda spec: 0.5)
+    generator = Generator(made.store, worth=lambda spec: 3.0)
     for spec in tuned:
         generator.write(spec)
+    before, _, _ = report(made)
     made.specs = (*made.specs, *tuned)
-    found, _, files = report(made)
+    found, page, files = report(made, searched=[MIXUP, replace(MIXUP, recipe="both", best=None)])
     text = text_of(files)
     assert "mixup(alpha=0.37)" in text
-    assert "<h3>Tuned</h3>" in text
-    assert "mixup (tuned)" in set(found.board["recipe"])
+    assert "4 recipes and 1 tuned" in page.lead
+    (part,) = page.chapter("Tuned parameters")
+    (first, second) = ([cell.text for cell in row] for row in part.blocks[0].rows)
+    assert first[:2] == ["mixup", "mixup.alpha\xa01\xa0→\xa00.37"]
+    assert first[2:5] == ["20 (2 without a value)", "81.0 ± 2.0", "90.0 ± 1.0"]
+    gain = found.tuned["gain"].iloc[0]
+    assert gain > 0.05
+    assert first[5] == f"+{100 * gain:.1f} ▲"
+    assert all(interval.startswith("[+") for interval in first[6:8])
+    assert first[8] == "4 min"
+    assert second[4] == "n/a"
+    for name in ("effects", "interactions"):  # the crossing is what it was
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(before, name))
+    assert "Tuned recipes stand outside the crossing" in text
+    (cost,) = page.chapter("Cost")
+    searches = {row[0].text: row[-1].text for row in cost.blocks[1].rows}
+    assert searches["mixup (tuned)"] == "4 min"
+    assert searches["mixup"] == ""
+    said = " ".join(page.answer[0])
+    assert "It had a search behind it (60 runs, 4 min) that doing nothing had not." in said
+    assert f"On test it gains {100 * gain:.1f} points of balanced accuracy over its own def" in said
+    with open(files["tuned.csv"]) as file:
+        row = next(csv.DictReader(file))
+    assert float(row["gain"]) == pytest.approx(gain)
+    assert json.loads(text_of(files, "report.json"))["tables"]["tuned"][0]["trials"] == 20
+    assert "mixup.alpha 1 → 0.37" in text_of(files, "report.md")
+
+
+def test_without_a_search_nothing_is_said_of_one(make, report):
+    _, page, files = report(make())
+    assert not page.chapter("Tuned parameters")
+    assert "tuned.csv" not in files
+    assert "tuned" not in page.lead.lower()
+    assert "outside the crossing" not in text_of(files)
+
+
+def test_fresh_runs_of_a_recipe_that_was_tuned_again_confirm_nothing(make, report):
+    """They have its name and its seeds, and other values."""
+    made = make(worth=HELPS)
+    tuned = [
+        replace(s, recipe="mixup (tuned)", levels=()) for s in made.specs if "mixup" in s.recipe
+    ]
+    old, new = ([at(spec, alpha) for spec in tuned[:4]] for alpha in (0.3, 0.4))
+    generator = Generator(made.store, worth=lambda spec: 3.0)
+    for spec in new:
+        generator.write(spec)
+    made.specs = (*made.specs, *new)
+    apart = Generator(Store(made.store.results, "study" + CONFIRMED), worth=lambda spec: 3.0)
+    nothing = next(spec for spec in made.specs if spec.recipe == "nothing")
+    for seed in (1000, 1001, 1002):
+        apart.write(replace(nothing, seed=seed))
+        apart.write(replace(old[0], seed=seed))
+    found, page, _ = report(made)
+    assert found.confirmed.empty
+    assert any("3 runs on fresh seeds had other settings than now" in s for s in page.warnings)
+    for seed in (1000, 1001, 1002):
+        apart.write(replace(new[0], seed=seed))
+    found, _, _ = report(made)
+    assert found.confirmed["pairs"].tolist() == [3]
+
+
+def at(spec, alpha):
+    return replace(spec, strategies=(mixup_of(spec).with_values({"alpha": alpha}),))
+
+
+def mixup_of(spec):
+    return next(strategy for strategy in spec.strategies if strategy.name == "mixup")
 
 
 def test_a_metric_where_less_is_better(make, report):

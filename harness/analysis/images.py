@@ -60,10 +60,8 @@ def read_predictions(path: str | Path) -> Predictions:
                 stored["test_rows"],
                 stored["test_groups"] if grouped else None,
             )
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise StoreError(unreadable(file, error)) from None
     except Exception as error:  # zipfile and zlib have errors of their own, without a shared base
-        raise StoreError(f"{file} is damaged: {error}") from None
+        raise StoreError(unreadable(file, error)) from None
 
 
 class ImageScores:

@@ -16,7 +16,7 @@ from harness.analysis.report.document import Document
 from harness.analysis.report.misses import worst_misses
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
-from harness.analysis.tables import runs_table, stored_specs
+from harness.analysis.tables import PANEL, runs_table, stored_specs
 from harness.analysis.tuned import Searched
 from harness.errors import ConfigError, DataError, StoreError, TrackingError, counted, listing
 from harness.execution.store import Store
@@ -212,7 +212,7 @@ def choose(experiment: Experiment, results: Path, seeds: int | None = None) -> C
         seeds: How many fresh seeds; by default as many as the experiment has, and at least 3.
 
     Raises:
-        ConfigError: Runs are missing, or no val chose anything.
+        ConfigError: Runs are missing, no recipe has all of its runs done, or no val chose anything.
     """
     store = Store(results, experiment.name)
     plan = compose.planned(experiment, store)
@@ -224,6 +224,11 @@ def choose(experiment: Experiment, results: Path, seeds: int | None = None) -> C
             f"has not chosen yet; finish them first: harness run {experiment.called}"
         )
     board = leaderboard(runs, experiment.metric)
+    if not chosen(board):
+        raise ConfigError(
+            f"{experiment.source}: no recipe has all its runs done, so val has chosen none; do "
+            f"those that failed again: harness run {experiment.called} --retry-failed"
+        )
     recipes, skipped = _choices(experiment, board)
     fresh = fresh_seeds(
         experiment, max(len(experiment.seeds), FEWEST_FRESH) if seeds is None else seeds
@@ -248,9 +253,14 @@ def _choices(experiment: Experiment, board: pd.DataFrame) -> tuple[dict[Panel, s
         ConfigError: No dataset has a val set.
     """
     recipes: dict[Panel, str] = {}
-    skipped: list[str] = []
+    first = chosen(board)
+    skipped = [
+        f"{dataset}, {model}: no recipe has all its runs done"
+        for dataset, reference, model in board[PANEL].drop_duplicates().itertuples(index=False)
+        if not reference and (dataset, reference, model) not in first
+    ]
     blind: list[str] = []
-    for panel, recipe in chosen(board).items():
+    for panel, recipe in first.items():
         dataset, reference, model = panel
         here = (board["dataset"] == dataset) & (board["model"] == model)
         if reference:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.analysis import intervals
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
+from harness.analysis.words import unreadable
 from harness.experiment.design import NOTHING
 
 MEASURES = ("precision", "recall", "f1")
@@ -51,7 +52,7 @@ def class_table(runs: pd.DataFrame) -> Read:
         try:
             found = _columns(file)
         except (OSError, ValueError, KeyError, IndexError) as error:
-            read.unread.append(f"{file} cannot be read: {error}")
+            read.unread.append(unreadable(file, error))
             continue
         of_run += [place] * len(found["class"])
         for name, values in columns.items():

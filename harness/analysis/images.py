@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.analysis.intervals import Floats, ImageSample, Interval, Ints
 from harness.analysis.tables import DONE, PANEL
+from harness.analysis.words import unreadable
 from harness.errors import StoreError
 from harness.execution.store import read_json
 from harness.training.metrics import groups
@@ -59,10 +60,8 @@ def read_predictions(path: str | Path) -> Predictions:
                 stored["test_rows"],
                 stored["test_groups"] if grouped else None,
             )
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise StoreError(f"{file} cannot be read: {error}") from None
     except Exception as error:  # zipfile and zlib have errors of their own, without a shared base
-        raise StoreError(f"{file} is damaged: {error}") from None
+        raise StoreError(unreadable(file, error)) from None
 
 
 class ImageScores:

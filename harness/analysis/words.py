@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.experiment.metric_names import METRICS
 
@@ -77,6 +78,12 @@ def joined(items: Sequence[str], most: int = 6) -> str:
     """Return ``a, b and c``; beyond `most`, how many more there are."""
     shown = [*items[:most], *([f"{len(items) - most} more"] if len(items) > most else [])]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def unreadable(file: Path, error: Exception) -> str:
+    """Return that a file of a run cannot be read, by the run's name: pages are shown elsewhere."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"{file.parent.name}/{file.name} cannot be read: {why}"
 
 
 def seconds(value: float | None) -> str:

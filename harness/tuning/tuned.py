@@ -15,6 +15,7 @@ from harness.experiment.tune import tuned_name
 from harness.tuning.searches import Search, searches_of
 
 FILE = "tuned.json"
+_ANEW = "`harness tune` writes it again"
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ def read(store: Store) -> tuple[Finding, ...]:
         return ()
     try:
         return tuple(_finding(item) for item in read_json(path)["found"])
-    except (KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error!r}); delete it: `harness tune` writes it again"
-        ) from None
+    except StoreError as error:
+        raise StoreError(f"{error}; delete it: {_ANEW}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} is damaged ({error!r}); delete it: {_ANEW}") from None
 
 
 def _finding(item: Mapping[str, object]) -> Finding:

@@ -144,3 +144,27 @@ def test_every_dataset_has_its_own_choice():
     assert cells == {
         (dataset, recipe) for dataset, chosen in best.items() for recipe in ("nothing", chosen)
     }
+
+
+def test_where_no_recipe_has_all_its_runs_val_has_chosen_none(confirm):
+    for spec in expand(load("it.yaml")).runs:
+        Generator(Store(Path("results"), "it")).write(spec, "failed")
+    code, out, err = confirm()
+    assert (code, out) == (2, "")
+    assert "no recipe has all its runs done" in err
+    assert "harness run it.yaml --retry-failed" in err
+
+
+def test_a_dataset_whose_runs_all_failed_is_named(confirm):
+    text = FILE.replace(
+        "  - {name: digits, imbalance_factor: 20}\n",
+        "  - {name: digits, imbalance_factor: 20}\n  - {name: digits, imbalance_factor: 10}\n",
+    )
+    Path("it.yaml").write_text(text)
+    specs = expand(load("it.yaml")).runs
+    generator = Generator(Store(Path("results"), "it"), worth=sampled)
+    for spec in specs:
+        generator.write(spec, "failed" if spec.dataset_label == "digits-lt10" else "done")
+    choice = reporting.choose(load("it.yaml"), Path("results"))
+    assert list(choice.recipes.values()) == ["sampled"]
+    assert choice.skipped == ("digits-lt10, tiny_cnn: no recipe has all its runs done",)

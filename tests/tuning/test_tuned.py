@@ -125,7 +125,7 @@ def test_without_the_key_or_a_winner_the_plan_is_as_it_was(
 @pytest.mark.parametrize("text", ["{", "{}", '{"found": [{"study": "x"}]}', '{"found": 3}'])
 def test_a_damaged_file_says_what_to_do(plan: Plan, store: Store, text: str) -> None:
     (store.path / tuned.FILE).write_text(text)
-    with pytest.raises(StoreError, match=r"tuned\.json"):
+    with pytest.raises(StoreError, match=r"tuned\.json .*delete it: `harness tune` writes"):
         with_tuned(plan, store)
 
 

@@ -181,7 +181,10 @@ def _factors(found: Findings, panel: Panel) -> Iterator[str]:
                 f"within ±{margin(found)}",
             ),
             (UNDECIDED, "cannot be told from no effect"),
-            (EXPLORATORY, "have no interval yet"),
+            (
+                EXPLORATORY,
+                f"{'has' if len(groups.get(EXPLORATORY, ())) == 1 else 'have'} no interval yet",
+            ),
             ("none", "could not be estimated"),
         )
         if verdict in groups

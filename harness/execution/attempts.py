@@ -33,6 +33,7 @@ class Attempts:
     def __init__(self, folder: Path) -> None:
         self.running = folder / _RUNNING
         self._file = folder / FILE
+        self._under_way: set[Path] = set()
 
     @cached_property
     def _begun(self) -> Counter[str]:
@@ -83,6 +84,7 @@ class Attempts:
                 break
             except FileExistsError:
                 continue
+        self._under_way.add(path)
         with open(self._file, "ab") as file:
             file.write(b"\n" * self._torn() + json.dumps(line).encode() + b"\n")
         for source in earlier:
@@ -101,17 +103,19 @@ class Attempts:
             return file.read(1) != b"\n"
 
     def _left(self, key: str) -> list[Path]:
-        """Return folders of earlier attempts at a run, the last one first."""
+        """Return folders of attempts at a run that have ended, the last one first."""
 
         def number(path: Path) -> int:
             text = path.name.rpartition(".")[2]
             return int(text) if text.isdecimal() else 0
 
-        found = [path for path in self.running.glob(f"{key}.*") if ".replaced" not in path.name]
-        return sorted(found, key=number, reverse=True)
+        found = set(self.running.glob(f"{key}.*")) - self._under_way
+        ended = [path for path in found if ".replaced" not in path.name]
+        return sorted(ended, key=number, reverse=True)
 
     def set_aside(self, path: Path) -> None:
         """Keep of an attempt its checkpoints alone, and nothing where it has none."""
+        self._under_way.discard(path)
         if not has_checkpoints(path):
             shutil.rmtree(path, ignore_errors=True)
             return

@@ -73,7 +73,9 @@ def test_attempts_of_a_dead_driver_are_dropped(store: Store, make_spec: MakeSpec
 
 
 def test_two_attempts_never_share_a_folder(store: Store, make_spec: MakeSpec) -> None:
-    assert store.begin(make_spec()) != store.begin(make_spec())
+    first, second = store.begin(make_spec()), store.begin(make_spec())
+    assert first != second
+    assert first.is_dir(), "one under way is nobody's to take over"
 
 
 def leave(path: Path, **content: str) -> None:

@@ -98,10 +98,8 @@ def ends_as(study: Study, calm: dict[str, Any], *options: str) -> None:
     assert "RUNNING" not in study.mlflow()
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # tests/execution/test_runner.py has the same without a process of its own
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_i04_asked_once_runs_write_a_checkpoint_and_go_on_later(
     number: int, code: int, make_study: MakeStudy, calm: dict[str, Any]
 ) -> None:
@@ -237,7 +235,7 @@ def test_i19_a_run_that_hangs_is_ended_with_all_that_it_started(make_study: Make
 
 
 def test_i11_a_second_driver_is_refused_and_told_who_holds_the_folder(
-    make_study: MakeStudy, calm: dict[str, Any]
+    make_study: MakeStudy,
 ) -> None:
     from harness.errors import StoreError
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.datasets.base import Data
 from harness.strategies.base import Synthesis
 from harness.training.buffers import Slot, Slots, head_name, stacked
-from harness.training.operations import affine, lowered, mixed, smoothed_classes
+from harness.training.operations import affine, lowered, mixed, scaled, smoothed_classes
 from harness.training.per_image import Tail
 from harness.training.plan import Decisions, Plan
 from harness.training.source import Source
@@ -172,8 +172,7 @@ class Pipeline:
             return values
         if not self._bytes and scale is self._stored_scale:
             values = values.clamp(*self._data.intensity)  # as Albumentations' range demands
-        times, plus = scale
-        return torch.addcmul(plus, values, times).permute(0, 3, 1, 2)
+        return scaled(values, *scale).permute(0, 3, 1, 2)
 
 
 def _fits(data: Data, device: torch.device) -> bool:

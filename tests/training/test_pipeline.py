@@ -7,8 +7,9 @@ import torch
 from harness.datasets.base import Data, Index, Rows
 from harness.errors import ConfigError
 from harness.registry import strategies as registry
-from harness.strategies.base import Facts, Mix, Strategy, Synthesis
+from harness.strategies.base import Facts, Mix, PadCrop, Strategy, Synthesis
 from harness.streams import name_key
+from harness.training import operations
 from harness.training.operations import mixed
 from harness.training.per_image import Tail
 from harness.training.pipeline import Pipeline
@@ -285,3 +286,21 @@ def noise() -> list[Any]:
     import albumentations
 
     return [albumentations.RandomBrightnessContrast(p=1.0)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width", [8, 15, 16, 33])
+def test_rows_of_memory_and_single_pixels_give_the_same_bits(
+    width: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = torch.Generator().manual_seed(width)
+    images = torch.randint(0, 256, (6, 9, width, channels), dtype=torch.uint8, generator=drawn)
+    offsets = torch.randint(0, 5, (6, 2), generator=drawn)
+    times, plus = torch.rand(2, channels, generator=drawn)
+    found = []
+    for wide in (1, 10_000):
+        monkeypatch.setattr(operations, "_WIDE", wide)
+        cropped = operations.lowered(images, [PadCrop(2)], [offsets], 7.0)
+        found.append((cropped, operations.scaled(images.float(), times, plus)))
+    for fast, plain in zip(*found, strict=True):
+        assert torch.equal(fast, plain)

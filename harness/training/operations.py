@@ -61,7 +61,14 @@ def _inside(box: Tensor, images: Tensor) -> Tensor:
 
 
 _WIDE = 16
-"""Pixels in a row from which a CPU is faster by rows than by pixels."""
+"""Pixels in a row from which a CPU moves images faster one by one, as rows of memory."""
+
+_LARGE = 2**15
+"""Values of an image from which a CPU converts and scales it faster by itself, within its cache."""
+
+
+def _one_by_one(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.shape[2] >= _WIDE
 
 
 def lowered(
@@ -80,18 +87,24 @@ def lowered(
     """
     for operation, choice in zip(operations, choices, strict=True):
         if isinstance(operation, Flip):
-            axis = 2 if operation.axis == "horizontal" else 1
-            values = torch.where(choice[:, None, None, None], values.flip(axis), values)
+            values = _flip(values, 2 if operation.axis == "horizontal" else 1, choice)
         else:
             values = _pad_crop(values, operation.padding, choice, fill)
     return values
+
+
+def _flip(values: Tensor, axis: int, applies: Tensor) -> Tensor:
+    if _one_by_one(values):
+        pairs = zip(values, applies.tolist(), strict=True)
+        return torch.stack([one.flip(axis - 1) if flipped else one for one, flipped in pairs])
+    return torch.where(applies[:, None, None, None], values.flip(axis), values)
 
 
 def _pad_crop(values: Tensor, padding: int, offsets: Tensor, fill: float) -> Tensor:
     count, height, width, _ = values.shape
     around = (0, 0, padding, padding, padding, padding)
     padded = functional.pad(values, around, value=fill)
-    if values.device.type == "cpu" and width >= _WIDE:  # a slice is rows of memory, as they lie
+    if _one_by_one(values):
         corners = zip(padded, offsets.tolist(), strict=True)
         return torch.stack([one[y : y + height, x : x + width] for one, (y, x) in corners])
     down = offsets[:, :1] + torch.arange(height, device=values.device)
@@ -101,13 +114,25 @@ def _pad_crop(values: Tensor, padding: int, offsets: Tensor, fill: float) -> Ten
 
 
 def scaled(values: Tensor, times: Tensor, plus: Tensor) -> Tensor:
-    """Return ``values · times + plus`` of images ``float32[B, H, W, C]``, by channel."""
+    """Return ``values · times + plus`` as ``float32[B, H, W, C]``, by channel.
+
+    Args:
+        values: Images ``[B, H, W, C]``.
+        times: ``float32[C]``, or ``float32[1]`` for all channels.
+        plus: The same.
+    """
     count, height, width, channels = values.shape
-    if values.device.type != "cpu" or width < _WIDE or len(times) != channels:
-        return torch.addcmul(plus, values, times)
-    # the same numbers from rows of pixels: a row is long enough for the CPU's vectors
+    if not _one_by_one(values) or len(times) != channels:
+        return torch.addcmul(plus, values.to(torch.float32), times)
+    # the same numbers from rows of pixels, which are long enough for the CPU's vectors
+    times, plus = times.repeat(width), plus.repeat(width)
     rows = values.reshape(count, height, width * channels)
-    return torch.addcmul(plus.repeat(width), rows, times.repeat(width)).view(values.shape)
+    if height * width * channels < _LARGE:
+        return torch.addcmul(plus, rows.to(torch.float32), times).view(values.shape)
+    made = torch.empty(rows.shape)
+    for one, target in zip(rows, made, strict=True):
+        torch.addcmul(plus, one.to(torch.float32), times, out=target)
+    return made.view(values.shape)
 
 
 def affine(

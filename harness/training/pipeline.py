@@ -167,11 +167,12 @@ class Pipeline:
         return pixels
 
     def _normalised(self, values: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
-        values = values.to(torch.float32)
         if self._data.kind == "table":
-            return values
+            return values.to(torch.float32)
         if not self._bytes and scale is self._stored_scale:
-            values = values.clamp(*self._data.intensity)  # as Albumentations' range demands
+            values = values.to(torch.float32).clamp(
+                *self._data.intensity
+            )  # as Albumentations' range demands
         return scaled(values, *scale).permute(0, 3, 1, 2)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from harness import compose
 from harness.compose import Options
+from harness.execution.executors.handle import KEPT_MEMORY
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import Layout
 from harness.execution.runner import run
@@ -35,7 +36,7 @@ class Witness(Windowed):
     tag: int = 0
 
     def blend(self, batch, rng):
-        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+        names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_")
         seen = {name: [os.environ[name], born_with(name)] for name in names}
         print("seen:", json.dumps({**seen, "process": os.getpid()}))
         one = np.ones(len(batch.labels), np.float32)
@@ -49,6 +50,8 @@ def test_each_slot_sees_its_gpu_and_no_other_from_its_first_moment(
     make_experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-4a")
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    kept = KEPT_MEMORY["MALLOC_TRIM_THRESHOLD_"]
     plugin = tmp_path / "witness.py"
     plugin.write_text(PLUGIN)
     recipes = {str(tag): [{"name": "witness", "tag": tag}] for tag in range(4)}
@@ -65,6 +68,7 @@ def test_each_slot_sees_its_gpu_and_no_other_from_its_first_moment(
         now, born = seen["CUDA_VISIBLE_DEVICES"]
         assert now == born
         assert seen["OMP_NUM_THREADS"] == ["1", "1"]
+        assert seen["MALLOC_TRIM_THRESHOLD_"] == [kept, kept]
         processes.setdefault(now, set()).add(seen["process"])
         runs[now] += 1
     assert set(processes) == {"3", "GPU-4a"}, "every GPU has runs"

@@ -7,7 +7,7 @@ import torch
 from harness.datasets.base import Data, Index, Rows
 from harness.errors import ConfigError
 from harness.registry import strategies as registry
-from harness.strategies.base import Facts, Mix, PadCrop, Strategy, Synthesis
+from harness.strategies.base import Facts, Flip, Mix, PadCrop, Strategy, Synthesis
 from harness.streams import name_key
 from harness.training import operations
 from harness.training.operations import mixed
@@ -290,17 +290,21 @@ def noise() -> list[Any]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("width", [8, 15, 16, 33])
-def test_rows_of_memory_and_single_pixels_give_the_same_bits(
+def test_images_one_by_one_and_whole_batches_give_the_same_bits(
     width: int, channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = torch.Generator().manual_seed(width)
     images = torch.randint(0, 256, (6, 9, width, channels), dtype=torch.uint8, generator=drawn)
     offsets = torch.randint(0, 5, (6, 2), generator=drawn)
+    flips = [torch.rand(6, generator=drawn) < 0.5 for _ in range(2)]
     times, plus = torch.rand(2, channels, generator=drawn)
+    moves = [Flip("horizontal"), PadCrop(2), Flip("vertical")]
     found = []
-    for wide in (1, 10_000):
+    for wide, large in ((1, 1), (1, 10_000), (10_000, 1)):
         monkeypatch.setattr(operations, "_WIDE", wide)
-        cropped = operations.lowered(images, [PadCrop(2)], [offsets], 7.0)
-        found.append((cropped, operations.scaled(images.float(), times, plus)))
-    for fast, plain in zip(*found, strict=True):
-        assert torch.equal(fast, plain)
+        monkeypatch.setattr(operations, "_LARGE", large)
+        moved = operations.lowered(images, moves, [flips[0], offsets, flips[1]], 7.0)
+        assert not torch.equal(moved, images)
+        found.append((moved, operations.scaled(images, times, plus)))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

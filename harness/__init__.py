@@ -19,7 +19,7 @@ def run(experiment: Any, **options: Any) -> "pd.DataFrame":
     Args:
         experiment: An experiment file, or the same keys as a mapping.
         **options: ``results``, ``settings`` (assignments such as ``"training.lr=0.05"``),
-            ``plugins``, and the options of `harness.compose.Options`.
+            ``plugins``, and the options of `harness.options.Options`.
 
     Returns:
         Columns as in `harness.analysis.tables.runs_table`.

@@ -1,20 +1,18 @@
 """Where the rooms are put together: what `harness run` does, also for a notebook."""
 
-import fnmatch
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from harness.datasets.base import forget
-from harness.errors import ConfigError, counted, did_you_mean, listing
+from harness.errors import ConfigError, counted
 from harness.execution.changes import changes
 from harness.execution.estimate import Estimate, estimate, measure, shape_of, sizes_of
-from harness.execution.executors import ray_room
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import check_device, layout
 from harness.execution.progress import Display
@@ -27,74 +25,25 @@ from harness.experiment.model_names import OWN
 from harness.experiment.schema import Experiment, load
 from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
+from harness.options import (
+    GRID_LIMIT,
+    Options,
+    check_options,
+    make_executor,
+    pending,
+    select,
+)
 from harness.strategies.base import head_of
 from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
-from harness.training.rundir import CHECKPOINT_SECONDS
 from harness.tuning.tuned import Finding, found_of, with_tuned
 
 if TYPE_CHECKING:
     import pandas as pd
 
-GRID_LIMIT = 1000
-"""Runs beyond which a grid needs an explicit yes."""
-
 SMOKE_STEPS = 10
-
-ExecutorName = Literal["local", "inline", "ray"]
-EXECUTORS: tuple[str, ...] = get_args(ExecutorName)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run, none of which changes a result.
-
-    Attributes:
-        results: The results folder.
-        only: Patterns, or one alone; a run is kept if one matches its recipe, dataset, model, key
-            or folder.
-        limit: Most runs to do now.
-        shard: Which part of the runs is this machine's, such as ``2/8``; None for all of them.
-        jobs: Slots; by default one per core, or `runs_per_gpu`.
-        runs_per_gpu: Runs that share a GPU.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        executor: ``local``, ``inline`` or ``ray``.
-        address: Of the Ray cluster: ``auto``, ``local`` or ``HOST:PORT``.
-        retry_failed: Also do runs that failed before.
-        force: Also do runs that are done.
-        fail_fast: Stop after the first failure.
-        max_failures: Start no more after so many runs failed or diverged.
-        max_hours: Start no more after so many hours.
-        run_timeout: Seconds after which a run is taken to hang and ended (`local` alone).
-        checkpoint_every: Seconds of training between two checkpoints of a run.
-        yes: Go on beyond `GRID_LIMIT` runs.
-        track: Mirror to MLflow.
-    """
-
-    results: Path = Path("results")
-    only: tuple[str, ...] = ()
-    limit: int | None = None
-    shard: str | None = None
-    jobs: int | None = None
-    runs_per_gpu: int = 1
-    device: str = "auto"
-    executor: ExecutorName = "local"
-    address: str = "auto"
-    retry_failed: bool = False
-    force: bool = False
-    fail_fast: bool = False
-    max_failures: int | None = None
-    max_hours: float | None = None
-    run_timeout: float | None = None
-    checkpoint_every: float = CHECKPOINT_SECONDS
-    yes: bool = False
-    track: bool = True
-
-    def __post_init__(self) -> None:
-        if isinstance(self.only, str):
-            object.__setattr__(self, "only", (self.only,))
 
 
 @dataclass(frozen=True)
@@ -117,48 +66,6 @@ def smoke(experiment: Experiment) -> Experiment:
     )
 
 
-def select(runs: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]:
-    """Return the runs that a pattern matches, or all where there is none.
-
-    Raises:
-        ConfigError: A pattern matches nothing.
-    """
-    if not only:
-        return tuple(runs)
-    names = {
-        spec.key: {spec.recipe, spec.dataset_label, spec.model.label(), spec.key, spec.slug}
-        for spec in runs
-    }
-    for pattern in only:
-        if not any(_matches(pattern, known) for known in names.values()):
-            known = sorted({spec.recipe for spec in runs})
-            raise ConfigError(
-                f"--only {pattern}: matches no run{did_you_mean(pattern, known)} "
-                f"(recipes: {listing(known)})"
-            )
-    return tuple(
-        spec for spec in runs if any(_matches(pattern, names[spec.key]) for pattern in only)
-    )
-
-
-def _matches(pattern: str, known: set[str]) -> bool:
-    return any(fnmatch.fnmatchcase(text, pattern) for text in known)
-
-
-def pending(runs: Sequence[RunSpec], store: Store, options: Options) -> list[RunSpec]:
-    """Return what is still to do: never a finished run, a failed one only when asked."""
-    if options.force:
-        missing = list(runs)
-    else:
-        stored = store.runs()
-        missing = [
-            spec
-            for spec in runs
-            if spec.key not in stored or (stored[spec.key].failed and options.retry_failed)
-        ]
-    return missing[: options.limit]
-
-
 def planned(experiment: Experiment, store: Store) -> Plan:
     """Return every run of an experiment, those of recipes that were tuned among them.
 
@@ -169,29 +76,6 @@ def planned(experiment: Experiment, store: Store) -> Plan:
     plan = expand(experiment)
     check_names(plan)
     return with_tuned(plan, store)
-
-
-def check_options(options: Options) -> None:
-    """Refuse a device, an executor or a shard that is none.
-
-    Raises:
-        ConfigError: As said.
-    """
-    if options.executor == "ray":
-        ray_room.check_device(options.device)
-    else:
-        check_device(options.device)
-        if options.address != "auto":
-            raise ConfigError(f"--address {options.address}: needs --executor ray")
-    if options.executor not in EXECUTORS:
-        raise ConfigError(
-            f"--executor {options.executor}: unknown{did_you_mean(options.executor, EXECUTORS)} "
-            f"({', '.join(EXECUTORS)})"
-        )
-    if options.shard is not None:
-        parse(options.shard)
-    if options.run_timeout is not None and options.executor != "local":
-        raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
 
 
 def execute(
@@ -318,27 +202,6 @@ def _run(
             max_failures=options.max_failures,
             deadline=until,
         )
-
-
-def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
-    """Return the executor that the options ask for; imports torch only for ``inline``."""
-    if options.executor == "inline":
-        from harness.execution.executors.inline import Inline
-
-        return Inline(options.device, keep_weights, options.checkpoint_every)
-    if options.executor == "ray":
-        from harness.execution.executors.ray import Ray
-
-        return Ray(
-            options.address,
-            options.device,
-            options.jobs,
-            options.runs_per_gpu,
-            keep_weights,
-            options.checkpoint_every,
-        )
-    shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
-    return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)
 
 
 def cost(plan: Plan, runs: Sequence[RunSpec], options: Options, console: Console) -> Estimate:

@@ -12,6 +12,7 @@ from harness.errors import StoreError, TrackingError
 from harness.execution.store import Store, write_atomically
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import RunSpec
+from harness.options import select
 from harness.tracking import summary
 from harness.tracking.keys import safe_name
 
@@ -79,7 +80,7 @@ def preview(
     Args:
         experiment: Whose recipes.
         folder: Where to.
-        only: Patterns as of `harness.compose.select`.
+        only: Patterns as of `harness.options.select`.
         say: Is told what is being drawn.
         results: The results folder, which knows the recipes that were tuned.
 
@@ -127,7 +128,7 @@ def _one_each(experiment: Experiment, only: Sequence[str], store: Store) -> list
     Numbers are those among all recipes, so that a recipe's picture has one name however chosen.
     """
     runs = compose.planned(experiment, store).runs
-    chosen = {(spec.dataset_label, spec.recipe) for spec in compose.select(runs, only)}
+    chosen = {(spec.dataset_label, spec.recipe) for spec in select(runs, only)}
     first: dict[tuple[str, str], RunSpec] = {}
     for spec in runs:
         if not spec.reference:

@@ -26,6 +26,7 @@ from harness.experiment.schema import Experiment
 from harness.experiment.space import own_values
 from harness.experiment.spec import RunSpec, recipe_of
 from harness.experiment.tune import tuned_name
+from harness.options import Options, check_options
 from harness.tracking import summary
 from harness.tuning import tuned
 
@@ -313,7 +314,7 @@ class Confirmed:
 
 
 def confirm(
-    choice: Choice, options: compose.Options, console: Console, points: float = POINTS
+    choice: Choice, options: Options, console: Console, points: float = POINTS
 ) -> Confirmed:
     """Run what is missing on fresh seeds and compare.
 
@@ -327,7 +328,7 @@ def confirm(
         HarnessError: Something is wrong before training starts.
         KeyboardInterrupt: After running attempts were discarded.
     """
-    compose.check_options(options)
+    check_options(options)
     outcome = compose.carry_out(choice.plan, options, console)
     runs, metric = runs_table(outcome.store, choice.plan.runs), choice.plan.experiment.metric
     images = image_scores(runs, metric)

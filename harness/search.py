@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from harness import compose
-from harness.compose import GRID_LIMIT, Options, Outcome, say
+from harness.compose import Outcome, say
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
 from harness.execution.store import Store
@@ -21,6 +21,7 @@ from harness.experiment.schema import Experiment, load
 from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
 from harness.experiment.tune import tuned_name
+from harness.options import GRID_LIMIT, Options, check_options, make_executor
 from harness.tracking.mirror import misses
 from harness.tracking.studies import Study
 from harness.tuning import tuned
@@ -71,7 +72,7 @@ def tune(experiment: Experiment, options: Options, console: Console) -> Searched
         HarnessError: Something is wrong before training starts, or the studies cannot be written.
         KeyboardInterrupt: After running attempts were discarded.
     """
-    compose.check_options(options)
+    check_options(options)
     searches = _selected(_searches(experiment), options.only)
     studies, findings, failed = _search(experiment, searches, options, console)
     cells = {search.group[:2] for search in searches}
@@ -164,7 +165,7 @@ def _run(
     behind = options.track and misses(options.results, experiment, _records(studies, shelf, trials))
     if not left and not behind:
         return []
-    make = functools.partial(compose.make_executor, options, False, runs)
+    make = functools.partial(make_executor, options, False, runs)
     with ExitStack() as stack:
         warm = [make()] if left else []
         if warm:  # its slots start while MLflow is connected

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from harness import compose, reporting
+from harness import reporting
 from harness.analysis.intervals import BETTER, EXPLORATORY
 from harness.analysis.tables import records
 from harness.analysis.words import in_words, unit_of
@@ -13,6 +13,7 @@ from harness.cli.run import not_done, resumable
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted
 from harness.experiment.schema import load
+from harness.options import Options
 
 
 def run(
@@ -26,7 +27,7 @@ def run(
 ) -> None:
     """Run what is missing, say whether the gain holds, and exit with how it went."""
     experiment = load(find(file), sets, plugins)
-    chosen = compose.Options(**options)
+    chosen = Options(**options)
     choice = reporting.choose(experiment, chosen.results, seeds)
     for text in choice.skipped:
         err.print(f"note: {text}", style="yellow", soft_wrap=True)

@@ -16,6 +16,7 @@ from harness.execution.store import Store, read_json
 from harness.experiment.expand import Plan, Remark
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
+from harness.options import Options, select
 
 _SHOWN = 60
 _CLASSES = 24
@@ -37,7 +38,7 @@ def run(
         file: An experiment file, or the name of a shipped one.
         sets: Assignments to make in it.
         plugins: Modules and files to import.
-        how: Options of `compose.Options` by name.
+        how: Options of `harness.options.Options` by name.
         measure: Whether to measure what the runs that are to do will cost.
         price: Of an hour, or None.
         as_json: Print JSON.
@@ -48,10 +49,10 @@ def run(
     if price is not None and not measure:
         raise ConfigError("--price goes with --measure, which tells the hours")
     experiment = load(find(file), sets, plugins)
-    options = compose.Options(**how)
+    options = Options(**how)
     store = Store(options.results, experiment.name)
     plan = compose.planned(experiment, store)
-    runs = compose.select(plan.runs, options.only)
+    runs = select(plan.runs, options.only)
     states = _states(runs, store)
     missing = [spec for spec in runs if states[spec.key] == "to do"]
     cost = compose.cost(plan, missing, options, err) if measure and missing else None

@@ -22,6 +22,7 @@ from harness.execution.signals import exit_code, terminable
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
+from harness.options import Options
 from harness.tracking.address import mask
 
 _NOTES = 10
@@ -45,7 +46,7 @@ def run(
     if smoke:
         experiment = compose.smoke(experiment)
     with resumable():
-        outcome = compose.execute(experiment, compose.Options(**options), err)
+        outcome = compose.execute(experiment, Options(**options, track=not smoke), err)
     table = runs_table(outcome.store, outcome.plan.runs)
     board = compare.leaderboard(table, experiment.metric)
     bad = not_done(outcome, table)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from harness import compose, search
+from harness import search
 from harness.analysis import compare
 from harness.analysis.tables import runs_table
 from harness.cli import leaderboard
@@ -18,6 +18,7 @@ from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
+from harness.options import Options
 from harness.tuning.database import FILE
 from harness.tuning.tuned import Finding
 
@@ -40,7 +41,7 @@ def run(
     if smoke:
         experiment = search.smoke(experiment)
     with runs.resumable():
-        done = search.tune(experiment, compose.Options(**options), err)
+        done = search.tune(experiment, Options(**options, track=not smoke), err)
     # only what was compared: the other recipes of the file may never have been run
     outcome = replace(done.outcome, plan=replace(done.outcome.plan, runs=done.outcome.selected))
     table = runs_table(outcome.store, outcome.selected)

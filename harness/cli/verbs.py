@@ -5,7 +5,6 @@ codes: 0 all done, 1 some runs failed, 2 bad input, 130 interrupted.
 """
 
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,28 @@ from typing import Annotated, Any
 import typer
 
 from harness import __version__
-from harness.errors import ConfigError, HarnessError
+from harness.cli.arguments import (
+    DEFAULT_RESULTS,
+    Address,
+    CacheDir,
+    Device,
+    Executor,
+    FailFast,
+    File,
+    Jobs,
+    Json,
+    Margin,
+    Only,
+    Open,
+    Plugins,
+    Results,
+    RetryFailed,
+    RunsPerGpu,
+    Sets,
+    cache_in,
+    how,
+)
+from harness.errors import HarnessError
 
 app = typer.Typer(
     name="harness",
@@ -24,43 +44,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with:  harness run quickstart",
 )
-
-File = Annotated[
-    str, typer.Argument(metavar="FILE", help="An experiment file, or the name of a shipped one.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change the file: --set training.lr=0.05"),
-]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option("--plugin", help="A module or .py file with strategies to import."),
-]
-Results = Annotated[Path, typer.Option("--results", help="The results folder.")]
-CacheDir = Annotated[
-    Path | None, typer.Option("--cache-dir", help="Where decoded images are kept between runs.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--only", metavar="GLOB", help="Only runs whose recipe, dataset, model or key match."
-    ),
-]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time.")]
-RunsPerGpu = Annotated[int, typer.Option("--runs-per-gpu", min=1, help="Runs per GPU.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Executor = Annotated[str, typer.Option("--executor", help="local, inline or ray.")]
-Address = Annotated[
-    str, typer.Option("--address", help="With --executor ray: auto, local or HOST:PORT.")
-]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Do failed runs again.")]
-FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop after a failure.")]
-Margin = Annotated[
-    float, typer.Option("--margin", min=0, help="Points of difference that do not matter.")
-]
-Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
-DEFAULT_RESULTS = Path("results")
 
 
 def _version(value: bool) -> None:
@@ -92,12 +75,13 @@ def new(
     """
     from harness.cli import new as verb
 
-    _cache(cache_dir)
+    cache_in(cache_dir)
     verb.run(file, data, label, force)
 
 
 @app.command()
 def plan(
+    ctx: typer.Context,
     file: File,
     sets: Sets = None,
     plugin: Plugins = None,
@@ -124,14 +108,13 @@ def plan(
     """
     from harness.cli import plan as verb
 
-    _cache(cache_dir)
-    how = {"results": results, "only": tuple(only or ()), "jobs": jobs}
-    how |= {"runs_per_gpu": runs_per_gpu, "device": device}
-    verb.run(file, sets or [], plugin or [], how, measure, price, as_json)
+    cache_in(cache_dir)
+    verb.run(file, sets or [], plugin or [], how(ctx), measure, price, as_json)
 
 
 @app.command()
 def run(
+    ctx: typer.Context,
     file: File,
     sets: Sets = None,
     plugin: Plugins = None,
@@ -182,31 +165,12 @@ def run(
     """
     from harness.cli import run as verb
 
-    _cache(cache_dir)
+    cache_in(cache_dir)
     verb.run(
         file,
         sets or [],
         plugin or [],
-        {
-            "results": results,
-            "only": tuple(only or ()),
-            "limit": limit,
-            "shard": shard,
-            "jobs": jobs,
-            "runs_per_gpu": runs_per_gpu,
-            "device": device,
-            "executor": executor,
-            "address": address,
-            "retry_failed": retry_failed,
-            "force": force,
-            "fail_fast": fail_fast,
-            "max_failures": max_failures,
-            "max_hours": max_hours,
-            "run_timeout": run_timeout,
-            **({} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}),
-            "yes": yes,
-            "track": not smoke,
-        },
+        how(ctx),
         smoke,
         as_json,
     )
@@ -214,6 +178,7 @@ def run(
 
 @app.command()
 def tune(
+    ctx: typer.Context,
     file: File,
     sets: Sets = None,
     plugin: Plugins = None,
@@ -249,24 +214,12 @@ def tune(
     """
     from harness.cli import tune as verb
 
-    _cache(cache_dir)
+    cache_in(cache_dir)
     verb.run(
         file,
         sets or [],
         plugin or [],
-        {
-            "results": results,
-            "only": tuple(only or ()),
-            "jobs": jobs,
-            "runs_per_gpu": runs_per_gpu,
-            "device": device,
-            "executor": executor,
-            "address": address,
-            "retry_failed": retry_failed,
-            "fail_fast": fail_fast,
-            "yes": yes,
-            "track": not smoke,
-        },
+        how(ctx),
         smoke,
         as_json,
     )
@@ -274,6 +227,7 @@ def tune(
 
 @app.command()
 def confirm(
+    ctx: typer.Context,
     file: File,
     sets: Sets = None,
     plugin: Plugins = None,
@@ -301,21 +255,12 @@ def confirm(
     """
     from harness.cli import confirm as verb
 
-    _cache(cache_dir)
+    cache_in(cache_dir)
     verb.run(
         file,
         sets or [],
         plugin or [],
-        {
-            "results": results,
-            "jobs": jobs,
-            "runs_per_gpu": runs_per_gpu,
-            "device": device,
-            "executor": executor,
-            "address": address,
-            "retry_failed": retry_failed,
-            "fail_fast": fail_fast,
-        },
+        how(ctx),
         seeds,
         margin,
         as_json,
@@ -346,7 +291,7 @@ def report(
     """
     from harness.cli import report as verb
 
-    _cache(cache_dir)
+    cache_in(cache_dir)
     verb.run(file, sets or [], plugin or [], results, margin, thumbnails, brief, opened, as_json)
 
 
@@ -372,7 +317,7 @@ def preview(
     """
     from harness.cli import preview as verb
 
-    _cache(cache_dir)
+    cache_in(cache_dir)
     verb.run(what, sets or [], plugin or [], results, only or [], opened, as_json)
 
 
@@ -393,7 +338,7 @@ def inspect(
     """
     from harness.cli import inspect as verb
 
-    _cache(cache_dir)
+    cache_in(cache_dir)
     verb.run(dataset, sets or [], plugin or [], as_json)
 
 
@@ -476,22 +421,6 @@ def ui(
     from harness.cli import tracking as verb
 
     verb.ui(results, host, port, allow_public)
-
-
-def _cache(path: Path | None) -> None:
-    """Tell this process and the slots where decoded images are kept."""
-    if path is None:
-        return
-    place = path.expanduser().absolute()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        writable = os.access(place, os.W_OK | os.X_OK)
-        reason = "" if writable else "permission denied"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    if reason:
-        raise ConfigError(f"--cache-dir {place}: cannot be written: {reason}")
-    os.environ["HARNESS_CACHE_DIR"] = str(place)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -113,9 +113,13 @@ class Attempts:
         ended = [path for path in found if ".replaced" not in path.name]
         return sorted(ended, key=number, reverse=True)
 
+    def ended(self, path: Path) -> None:
+        """Take note that an attempt is under way no more."""
+        self._under_way.discard(path)
+
     def set_aside(self, path: Path) -> None:
         """Keep of an attempt its checkpoints alone, and nothing where it has none."""
-        self._under_way.discard(path)
+        self.ended(path)
         if not has_checkpoints(path):
             shutil.rmtree(path, ignore_errors=True)
             return

@@ -180,7 +180,9 @@ class Store:
 
         An earlier run of the same key gives way only when the new one is on disk.
         """
-        return self._place(f"{spec.slug}-{spec.key}", spec.key, attempt)
+        placed = self._place(f"{spec.slug}-{spec.key}", spec.key, attempt)
+        self.attempts.ended(attempt)
+        return placed
 
     def adopt(self, run: Stored) -> Path:
         """Copy a committed run of another results folder into place, whole or not at all.
@@ -222,6 +224,7 @@ class Store:
 
     def discard(self, attempt: Path) -> None:
         """Delete an attempt that came to nothing."""
+        self.attempts.ended(attempt)
         shutil.rmtree(attempt, ignore_errors=True)
 
     def set_aside(self, attempt: Path) -> None:

@@ -47,7 +47,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """Nothing is trained or drawn, and MLflow is left out."""
     executor = Fake()
-    monkeypatch.setattr(compose, "make_executor", lambda *args: executor)
+    for module in (compose, search):
+        monkeypatch.setattr(module, "make_executor", lambda *args: executor)
     monkeypatch.setattr(compose, "mirrored", lambda *args: nullcontext(None))
     monkeypatch.setattr(compose, "is_behind", lambda *args: False)
     monkeypatch.setattr(search, "misses", lambda *args: False)

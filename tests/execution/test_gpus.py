@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import compose
-from harness.compose import Options
+from harness import options
 from harness.execution.executors.handle import KEPT_MEMORY
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import Layout
@@ -17,6 +16,7 @@ from harness.execution.runner import run
 from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
+from harness.options import Options, make_executor
 
 PLUGIN = '''
 import json, os
@@ -80,11 +80,11 @@ def test_options_become_slots_of_the_gpus_that_are_visible(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Layout] = []
-    monkeypatch.setattr(compose, "Local", lambda layout, *rest: made.append(layout))
+    monkeypatch.setattr(options, "Local", lambda layout, *rest: made.append(layout))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
-    compose.make_executor(Options(runs_per_gpu=3), True, 100)
-    compose.make_executor(Options(device="cuda:1"), True, 100)
-    compose.make_executor(Options(device="cpu", jobs=2), True, 100)
+    make_executor(Options(runs_per_gpu=3), True, 100)
+    make_executor(Options(device="cuda:1"), True, 100)
+    make_executor(Options(device="cpu", jobs=2), True, 100)
     assert [(layout.gpus, layout.device, layout.lanes) for layout in made] == [
         (("5", "6"), "cuda", 3),
         (("6",), "cuda", 1),

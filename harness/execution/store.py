@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 
 from harness.errors import StoreError
-from harness.execution.attempts import Attempts
+from harness.execution.attempts import Attempts, has_checkpoints
 from harness.experiment.spec import RunSpec
 from harness.training.rundir import RunDir
 
@@ -201,6 +201,10 @@ class Store:
             return self._place(run.path.name, run.key, attempt)
         except OSError as error:
             raise StoreError(f"cannot copy {run.path} to {self.path}: {error.strerror}") from None
+
+    def has_checkpoint(self, key: str) -> bool:
+        """Whether an attempt at a run has something to go on from."""
+        return any(has_checkpoints(path) for path in (self.path / _RUNNING).glob(f"{key}.*"))
 
     def unfinished(self) -> list[str]:
         """Return the keys of attempts that were cut off; call it while no driver runs."""

@@ -2,8 +2,9 @@
 
 Files are the truth. The driver hands every event to one thread and goes on; whatever cannot be
 written is said once and found missing by the next command or by `sync`. An attempt from scratch is
-a new MLflow run; the run of an earlier attempt is tagged ``superseded`` and taken out of
-view (among MLflow's deleted runs, which can be restored).
+a new MLflow run; the run of an earlier one that had ended is tagged ``superseded`` and taken out of
+view (among MLflow's deleted runs, which can be restored). An attempt that goes on from a checkpoint
+goes on with the MLflow run, too.
 """
 
 import logging
@@ -104,7 +105,8 @@ class Mirror:
     def started(self, spec: RunSpec) -> None:
         """A run was handed to a slot."""
         now = _now()
-        self._later(spec, lambda recorder: recorder.started(spec, now))
+        resumed = self._store.has_checkpoint(spec.key)  # now, before it writes one itself
+        self._later(spec, lambda recorder: recorder.started(spec, now, resumed))
 
     def progressed(self, spec: RunSpec, message: Progressed) -> None:
         """A run went on."""

@@ -6,6 +6,8 @@ processes open a fresh database. Every error comes out as a `TrackingError` with
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +67,7 @@ class Connection:
         from mlflow import MlflowClient
 
         self.address = address
+        self._artifact_uris: dict[str, str] = {}
         with _told(address):
             if address.is_database:
                 _check_database(address)
@@ -108,7 +111,9 @@ class Connection:
             run = self._client.create_run(
                 self._id, start_time=began, tags=dict(tags), run_name=name
             )
-            return str(run.info.run_id)
+        run_id = str(run.info.run_id)
+        self._artifact_uris[run_id] = str(run.info.artifact_uri)
+        return run_id
 
     def log(
         self,
@@ -140,10 +145,19 @@ class Connection:
 
     def artifacts(self, run_id: str, files: Sequence[Path], folder: str = "") -> None:
         """Copy files to a run, into a folder of its artifacts; what has their names gives way."""
-        if self.keeps_artifacts:
-            with _told(self.address):
-                for file in files:
-                    self._client.log_artifact(run_id, str(file), folder or None)
+        if not self.keeps_artifacts or not files:
+            return
+        with _told(self.address), tempfile.TemporaryDirectory() as name:
+            for file in files:
+                _placed(file, Path(name) / file.name)
+            uri = self._artifact_uris.get(run_id)
+            if uri is None or not self.address.is_database:
+                self._client.log_artifacts(run_id, name, folder or None)
+            else:  # as the client does, which would first read all that it has of the run
+                from mlflow.store.artifact import artifact_repository_registry as registry
+
+                repository = registry.get_artifact_repository(uri, tracking_uri=self.address.uri)
+                repository.log_artifacts(name, folder or None)
 
     def describe(self, tags: Mapping[str, str]) -> None:
         """Set tags of the experiment that it does not have yet, or has otherwise."""
@@ -162,6 +176,12 @@ class Connection:
         """Set an ended run RUNNING again."""
         with _told(self.address):
             self._client.update_run(run_id, status="RUNNING")
+
+    def last_step(self, run_id: str, key: str) -> int:
+        """Return the last step at which a run has a metric, or 0."""
+        with _told(self.address):
+            points = self._client.get_metric_history(run_id, key)
+        return max((int(point.step) for point in points), default=0)
 
     def is_active(self, run_id: str) -> bool:
         """Whether a run is there and was not deleted.
@@ -200,6 +220,14 @@ class Connection:
             token = page.token
             if not token:
                 return
+
+
+def _placed(file: Path, target: Path) -> None:
+    """Have a file at a second place, without a copy where the two can be one."""
+    try:
+        os.link(file, target)
+    except OSError:  # another disk, or one that has no links
+        shutil.copyfile(file, target)
 
 
 def _is_here(address: Address, experiment: Any) -> bool:

@@ -29,6 +29,9 @@ ARTIFACTS = (
 )
 """Files of a run that are kept as artifacts, where they exist; never weights or predictions."""
 
+EVERY_EVALUATION = "lr"
+"""Key of a point that every evaluation during training leaves."""
+
 PER_CLASS = ("precision", "recall", "f1")
 
 FEW = 20

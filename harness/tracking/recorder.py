@@ -28,8 +28,9 @@ from harness.training.rundir import git_commit
 _KILLED = "killed"
 _LEFT = "Stopped before it ended by a driver that is gone: it counts for nothing and is done again."
 
-FLUSH_SECONDS = 2.0
-"""Shortest time between two requests with live points of one run."""
+FLUSH_SECONDS = 5.0
+"""Shortest time between two requests with live points of one run, and before the first of them: a
+run that ends before is written once, whole."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,18 @@ class Synced:
 
 @dataclass
 class _Live:
-    """A run that is RUNNING in MLflow: what it was sent, and what waits to be."""
+    """A run under way: what MLflow was sent of it, and what waits to be.
+
+    ``run_id`` is empty until it is RUNNING there. ``heard`` is the last step whose points were sent
+    or wait; a run that goes on from a checkpoint tells of the evaluations before it once more.
+    """
 
     spec: RunSpec
-    run_id: str
     began: int
-    flushed: float
+    run_id: str = ""
+    flushed: float = field(default_factory=time.monotonic)
     points: list[Point] = field(default_factory=list)
+    heard: int = 0
     sent: int = 0
     sent_at: int = 0
     steps: int | None = None
@@ -81,7 +87,7 @@ class Recorder:
         self._per_class = per_class
         self._ledger = Ledger(store.path)
         self._ended = self._ledger.ended(connection.place)
-        self._told = {entry.run_id for entry in self._ledger.last(connection.place).values()}
+        self._last = self._ledger.last(connection.place)
         self._live: dict[str, _Live] = {}
         self._commit = git_commit()
         self._owner = owner(connection.address)
@@ -94,32 +100,46 @@ class Recorder:
             self._studies = StudyRecorder(self._mlflow, folder, self._source, self._owner)
         self._studies.write(study)
 
-    def started(self, spec: RunSpec, now: int) -> None:
-        """Create the run."""
-        self._live[spec.key] = self._create(spec, spec.key, now, commit=self._commit)
+    def started(self, spec: RunSpec, now: int, resumed: bool = False) -> None:
+        """Take note of a run, or go on with that of the attempt whose checkpoint this one has."""
+        run = self._reopened(spec, now) if resumed else None
+        self._live[spec.key] = run or _Live(spec, now)
+
+    def _reopened(self, spec: RunSpec, now: int) -> _Live | None:
+        """Return the run of an attempt that was cut off, RUNNING again, if MLflow still has it."""
+        entry = self._last.get(spec.key)
+        if entry is None or entry.status in ENDED or not self._mlflow.is_active(entry.run_id):
+            return None
+        self._mlflow.reopen(entry.run_id)
+        self._mlflow.log(entry.run_id, tags=self._running(spec, spec.key))
+        sent = self._mlflow.last_step(entry.run_id, record.EVERY_EVALUATION)
+        self._note(replace(entry, status=RUNNING))
+        return _Live(spec, now, entry.run_id, heard=sent, sent=sent)
 
     def progressed(self, spec: RunSpec, message: Progressed, now: int) -> None:
         """Keep the points of an evaluation; those of the last step come with the result."""
         run = self._live.get(spec.key)
-        if run is None or message.step >= message.steps:
+        if run is None or message.step >= message.steps or message.step <= run.heard:
             return
-        run.steps = message.steps
+        run.steps, run.heard = message.steps, message.step
         run.points += record.live(message.values, message.step, now)
-        if time.monotonic() - run.flushed >= FLUSH_SECONDS:
-            self._flush(run)
+        self.flush()
 
     @property
     def waits(self) -> bool:
-        """Whether points of a live run wait to be written."""
-        return any(run.points for run in self._live.values())
+        """Whether a live run, or points of one, wait to be written."""
+        return any(run.points or not run.run_id for run in self._live.values())
 
     def flush(self) -> None:
-        """Write the points that wait."""
+        """Write what has waited for its time."""
         for run in self._live.values():
-            if run.points:
+            due = time.monotonic() - run.flushed >= FLUSH_SECONDS
+            if due and (run.points or not run.run_id):
                 self._flush(run)
 
     def _flush(self, run: _Live) -> None:
+        if not run.run_id:
+            run.run_id = self._create(run.spec, run.spec.key, run.began, self._commit)
         params = None if run.described else describe.params(run.spec, run.steps)
         self._mlflow.log(run.run_id, run.points, params)
         run.sent = max([run.sent, *(point.step for point in run.points)])
@@ -134,7 +154,7 @@ class Recorder:
     def abandoned(self, spec: RunSpec) -> None:
         """Close an interrupted run."""
         run = self._live.pop(spec.key, None)
-        if run is not None:
+        if run is not None and run.run_id:
             said = describe.note(spec, spec.key, self._source, _KILLED)
             self._kill(run.run_id, spec.key, said)
 
@@ -148,29 +168,41 @@ class Recorder:
         """Leave a run to a later `sync`."""
         self._live.pop(spec.key, None)
 
-    def _create(self, spec: RunSpec, key: str, began: int, commit: str | None) -> _Live:
+    def _create(
+        self,
+        spec: RunSpec,
+        key: str,
+        began: int,
+        commit: str | None,
+        ended: Mapping[str, str] | None = None,
+    ) -> str:
         tags = {
             **describe.tags(spec, key),
-            "harness.status": "running",
+            **(ended or self._running(spec, key)),
             "harness.store": self._owner,
-            "mlflow.note.content": describe.note(spec, key, self._source, "running"),
             **({"mlflow.source.git.commit": commit} if commit else {}),
         }
         run_id = self._mlflow.create(describe.run_name(spec), tags, began)
         self._note(Entry(key, run_id, RUNNING, self._mlflow.place))
-        return _Live(spec, run_id, began, time.monotonic())
+        return run_id
+
+    def _running(self, spec: RunSpec, key: str) -> dict[str, str]:
+        said = describe.note(spec, key, self._source, "running")
+        return {"harness.status": "running", "mlflow.note.content": said}
 
     def _write(self, spec: RunSpec, key: str, path: Path, run: _Live | None = None) -> None:
         found = record.read(path)
         previous = self._ended.get(key)
-        began = run.began if run else found.began
-        sent, since = (run.sent, run.sent_at) if run else (0, 0)
-        points = record.points(found, self._per_class, max(began, since), sent)
-        if run is None:
-            run = self._create(spec, key, began, commit=None)
+        commit = self._commit if run else None  # of a run of before, ours says nothing
+        run = run or _Live(spec, found.began)
+        points = record.points(found, self._per_class, max(run.began, run.sent_at), run.sent)
+        tags = self._final_tags(spec, key, found)
+        if not run.run_id:
+            run.run_id = self._create(spec, key, run.began, commit, tags)
+            tags = {}
         steps = found.result.get("steps", run.steps)
         params = None if run.described else describe.params(spec, steps)
-        self._mlflow.log(run.run_id, points, params, self._final_tags(spec, key, found))
+        self._mlflow.log(run.run_id, points, params, tags)
         self._mlflow.dataset(
             run.run_id,
             spec.dataset_label,
@@ -178,12 +210,13 @@ class Recorder:
             record.profile(found.result),
         )
         files = [path / name for name in record.ARTIFACTS]
-        self._mlflow.artifacts(run.run_id, [file for file in files if file.is_file()])
         with tempfile.TemporaryDirectory() as folder:
-            self._mlflow.artifacts(run.run_id, record.pictures(path, Path(folder)))
+            drawn = record.pictures(path, Path(folder))
+            present = [file for file in files if file.is_file()]
+            self._mlflow.artifacts(run.run_id, [*present, *drawn])
         bad = found.status == "diverged" or found.status in UNFINISHED
         status = FAILED if bad else FINISHED
-        self._mlflow.end(run.run_id, status, max(found.ended, began))
+        self._mlflow.end(run.run_id, status, max(found.ended, run.began))
         if previous is not None:  # before the note: what fails here is done by the next sync
             self._supersede(previous.run_id)
         self._note(Entry(key, run.run_id, status, self._mlflow.place, found.digest))
@@ -221,6 +254,7 @@ class Recorder:
 
     def _note(self, entry: Entry) -> None:
         self._ledger.add(entry)
+        self._last[entry.key] = entry
         if entry.status in ENDED:
             self._ended[entry.key] = entry
 
@@ -274,14 +308,16 @@ class Recorder:
         for run in left:
             self._kill(run.run_id, run.key, _LEFT)
         # what our own file still calls RUNNING was deleted or ended by somebody else
-        for entry in self._ledger.last(self._mlflow.place).values():
+        for entry in list(self._last.values()):
             if entry.status == RUNNING and entry.run_id not in live:
                 self._note(replace(entry, status=KILLED))
         return len(left)
 
     def _is_mine(self, run: Tracked) -> bool:
         """Whether a run came from this results folder; a server is shared with others."""
-        return self._mlflow.address.own or run.store == self._owner or run.run_id in self._told
+        last = self._last.get(run.key)
+        told = last is not None and last.run_id == run.run_id
+        return self._mlflow.address.own or run.store == self._owner or told
 
 
 def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, str]]:

@@ -66,7 +66,7 @@ def slots(pid: int) -> list[int]:
 
 
 def under_way(study: Study) -> bool:
-    """Whether some run has been evaluated and is in training: MLflow has points of it."""
+    """Whether some run has been evaluated, is in training and has something to go on from."""
     begun = list((study.results / study.keys["name"] / ".running").glob("*/checkpoint.latest"))
     return len(begun) > 0
 
@@ -117,6 +117,7 @@ def test_i04_asked_once_runs_write_a_checkpoint_and_go_on_later(
     assert f"harness run {study.file}" in said.replace("\n", ""), "the command to go on with"
     assert "RUNNING" not in study.mlflow()
     ends_as(study, calm)
+    assert set(study.mlflow()) == {"FINISHED"}, "a run that went on is one run there, too"
     notes = [
         note
         for run in study.store.runs().values()

@@ -12,6 +12,7 @@ from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import RunSpec
+from harness.tracking import recorder
 from harness.tracking.address import database
 from harness.training.metrics import evaluate
 from harness.training.rundir import RunDir
@@ -79,6 +80,12 @@ def experiment() -> Experiment:
 def specs(experiment) -> tuple[RunSpec, ...]:
     runs = expand(experiment).runs
     return tuple(replace(spec, experiment=experiment.name) for spec in runs)
+
+
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    """What is known of a live run is written without waiting for more."""
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.0)
 
 
 @dataclass

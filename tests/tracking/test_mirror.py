@@ -46,6 +46,12 @@ def evaluation(step, **values):
     return Progressed(step, 40, {"train/loss": 1.0, "lr": 0.1, **values})
 
 
+def under_way(mirror, spec):
+    """A run that MLflow knows of: with `at_once`, from its first evaluation on."""
+    mirror.started(spec)
+    mirror.progressed(spec, evaluation(4))
+
+
 def run_one(mirror, committer, spec, **options):
     mirror.started(spec)
     path = committer.commit(spec, **options)
@@ -90,10 +96,7 @@ def test_a_grid_is_read_back_whole(opened, committer, specs, read, results, warn
         }
 
 
-def test_history_has_each_step_once_live_or_not(
-    opened, committer, specs, read, results, monkeypatch
-):
-    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.0)
+def test_history_has_each_step_once_live_or_not(opened, committer, specs, read, results, at_once):
     live, quiet = specs[:2]
     with opened() as mirror:
         mirror.started(live)
@@ -149,13 +152,15 @@ def test_short_runs_take_one_request_of_points(opened, committer, specs, monkeyp
     assert len(calls) == 1
 
 
-def test_failed_diverged_and_abandoned_runs(opened, committer, specs, read, results):
-    failed, diverged, abandoned = specs[:3]
+def test_failed_diverged_and_abandoned_runs(opened, committer, specs, read, results, at_once):
+    failed, diverged, abandoned, unseen = specs[:4]
     with opened() as mirror:
         run_one(mirror, committer, failed, status="failed")
         run_one(mirror, committer, diverged, status="diverged")
-        mirror.started(abandoned)
+        under_way(mirror, abandoned)
         mirror.abandoned(abandoned)
+        mirror.started(unseen)
+        mirror.abandoned(unseen)
     reader = read(results)
     assert reader.one(failed).info.status == "FAILED"
     assert reader.one(failed).data.tags["harness.error"] == "the data is gone"
@@ -165,10 +170,10 @@ def test_failed_diverged_and_abandoned_runs(opened, committer, specs, read, resu
     assert "diverged" not in reader.one(failed).data.tags
     assert reader.one(abandoned).info.status == "KILLED"
     assert reader.one(abandoned).info.end_time is not None
+    assert len(reader.runs()) == 3, "nothing of a run that ended before there was anything to say"
 
 
-def test_nothing_infinite_or_nan_is_logged(opened, committer, specs, read, results, monkeypatch):
-    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.0)
+def test_nothing_infinite_or_nan_is_logged(opened, committer, specs, read, results, at_once):
     spec = specs[0]
     with opened() as mirror:
         mirror.started(spec)
@@ -317,12 +322,12 @@ def test_a_moved_database_is_known_and_says_where_artifacts_are(
 
 
 def test_a_run_that_a_killed_driver_left_is_closed_and_stands_once(
-    opened, results, experiment, committer, specs, read
+    opened, results, experiment, committer, specs, read, at_once
 ):
     done, lost = specs[:2]
     mirror = opened()
-    mirror.started(done)
-    mirror.started(lost)
+    under_way(mirror, done)
+    under_way(mirror, lost)
     mirror.close()  # the driver dies here, after committing one of them
     committer.commit(done)
     assert read(results).statuses() == ["RUNNING", "RUNNING"]
@@ -337,11 +342,82 @@ def test_a_run_that_a_killed_driver_left_is_closed_and_stands_once(
     assert sync(results, experiment) == recorder.Synced()
 
 
+def cut_off(opened, store, spec, *, told=True):
+    """A run whose driver ended at step 12 of 40, heard of up to step 16."""
+    mirror = opened()
+    attempt = store.begin(spec)
+    mirror.started(spec)
+    for step in (4, 8, 12, 16):
+        mirror.progressed(spec, evaluation(step))
+    if told:
+        mirror.abandoned(spec)
+    mirror.close()
+    (attempt / "checkpoint.latest").write_bytes(b"of step 12")
+    store.set_aside(attempt)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["interrupted", "driver killed"])
+def test_a_run_goes_on_from_its_checkpoint_in_the_same_mlflow_run(
+    told, opened, committer, specs, read, results, at_once
+):
+    spec = specs[0]
+    cut_off(opened, committer.store, spec, told=told)
+    before = read(results).one(spec)
+    assert before.info.status == ("KILLED" if told else "RUNNING")
+
+    mirror = opened()
+    attempt = committer.attempt(spec)
+    mirror.started(spec)
+    for step in (4, 8, 12, 16, 20):  # a slot tells again what was before the checkpoint
+        mirror.progressed(spec, evaluation(step))
+    path = committer.store.commit(spec, attempt)
+    mirror.finished(spec, "done", path)
+    mirror.close()
+
+    assert read(results).statuses() == ["FINISHED"]
+    after = read(results).one(spec)
+    assert after.info.run_id == before.info.run_id
+    assert after.info.start_time == before.info.start_time
+    assert after.data.tags["harness.status"] == "done"
+    steps = [step for step, _ in read(results).history(after, "lr")]
+    assert steps == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40], "each once"
+    assert read(results).removed() == []
+
+
+def test_an_attempt_without_a_checkpoint_is_a_run_of_its_own(
+    opened, committer, specs, read, results, at_once
+):
+    spec = specs[0]
+    cut_off(opened, committer.store, spec)
+    for path in committer.store.attempts.running.glob("*/checkpoint.latest"):
+        path.unlink()
+    mirror = opened()
+    run_one(mirror, committer, spec)
+    mirror.close()
+    assert read(results).statuses() == ["FINISHED", "KILLED"]
+
+
+def test_a_run_deleted_before_it_goes_on_is_made_anew(
+    opened, committer, specs, read, results, at_once
+):
+    spec = specs[0]
+    cut_off(opened, committer.store, spec)
+    reader = read(results)
+    reader.client.delete_run(reader.one(spec).info.run_id)
+    mirror = opened()
+    attempt = committer.attempt(spec)
+    mirror.started(spec)
+    mirror.finished(spec, "done", committer.store.commit(spec, attempt))
+    mirror.close()
+    assert reader.statuses() == ["FINISHED"]
+    assert len(reader.history(reader.one(spec), "lr")) == 10
+
+
 def test_a_run_deleted_while_running_is_not_missed_for_ever(
-    opened, results, experiment, specs, read
+    opened, results, experiment, specs, read, at_once
 ):
     mirror = opened()
-    mirror.started(specs[0])
+    under_way(mirror, specs[0])
     mirror.close()
     read(results).client.delete_run(read(results).one(specs[0]).info.run_id)
     assert is_behind(results, experiment)
@@ -358,10 +434,12 @@ def test_a_run_deleted_in_the_ui_stays_deleted(results, experiment, committer, s
     assert read(results).runs() == []
 
 
-def test_ctrl_c_closes_the_run_and_backfills_nothing(opened, committer, specs, read, results):
+def test_ctrl_c_closes_the_run_and_backfills_nothing(
+    opened, committer, specs, read, results, at_once
+):
     committer.commit(specs[1])
     with contextlib.suppress(KeyboardInterrupt), opened() as mirror:
-        mirror.started(specs[0])
+        under_way(mirror, specs[0])
         mirror.abandoned(specs[0])
         raise KeyboardInterrupt
     assert read(results).statuses() == ["KILLED"]
@@ -381,10 +459,12 @@ def test_runs_of_other_people_are_left_alone(opened, results, experiment, commit
     assert client.get_run(other).info.status == "RUNNING"
 
 
-def test_a_live_run_is_not_closed_by_its_own_driver(opened, committer, specs, read, results):
+def test_a_live_run_is_not_closed_by_its_own_driver(
+    opened, committer, specs, read, results, at_once
+):
     committer.commit(specs[1])
     with opened() as mirror:
-        mirror.started(specs[0])
+        under_way(mirror, specs[0])
     assert read(results).one(specs[0]).info.status == "RUNNING"
     assert read(results).one(specs[1]).info.status == "FINISHED"
 

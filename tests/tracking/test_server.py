@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.execution.runner import Progressed
 from harness.experiment.schema import Tracking
 from harness.tracking import mirror as module
 from harness.tracking.mirror import open_tracking, sync
@@ -40,7 +41,7 @@ def serving(folder, port):
 
 
 def test_runs_missed_while_the_server_was_away_are_filled_in(
-    committer, experiment, specs, tmp_path, blank, monkeypatch
+    committer, experiment, specs, tmp_path, blank, monkeypatch, at_once
 ):
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     home = tmp_path / "server"
@@ -61,6 +62,7 @@ def test_runs_missed_while_the_server_was_away_are_filled_in(
         mirror = open_tracking(results, there, warned.append)
         done(mirror, specs[0])
         mirror.started(specs[1])
+        mirror.progressed(specs[1], Progressed(4, 40, {"lr": 0.1}))
         mirror.close()
     mirror = open_tracking(results, there, warned.append)
     done(mirror, specs[1])

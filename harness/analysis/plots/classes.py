@@ -97,25 +97,29 @@ def confusion(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> Pi
         canvas.image(left, top, side, side, chart.png(colours.astype(np.uint8)))
         canvas.text(left - 6, top + 10, "true class", "end", GREY, 11.5)
     else:
+        canvas.rect(left, top, side - 0.6, side - 0.6, _colour(_LIGHT))  # of all empty cells
         for i in range(count):
             y = top + cell * (i + 0.5) + 4
             canvas.text(left - 6, y, names[i], "end", size=11.5, room=left - 8)
             canvas.text(
                 left + cell * (i + 0.5), top + side + 14, names[i], "middle", size=11.5, room=cell
             )
-            for j in range(count):
-                _square(canvas, (left + cell * j, top + cell * i, cell), share[i, j], colours[i, j])
+            for j in np.flatnonzero(share[i]).tolist():
+                place = (left + cell * j, top + cell * i, cell)
+                _square(canvas, place, float(share[i, j]), _colour(colours[i, j]))
     recalls = [f"{name} {100 * r:.0f} %" for name, r in zip(names, np.diag(share), strict=True)]
     alt = "share of each true class that is recognised: " + ", ".join(recalls[:_MOST_CELLS])
     return canvas.picture(title, alt)
 
 
-def _square(
-    canvas: Canvas, place: tuple[float, float, float], share: float, colour: NDArray[np.float64]
-) -> None:
+def _colour(parts: NDArray[np.float64]) -> str:
+    red, green, blue = (int(part) for part in parts)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _square(canvas: Canvas, place: tuple[float, float, float], share: float, colour: str) -> None:
     x, y, size = place
-    red, green, blue = (int(part) for part in colour)
-    canvas.rect(x, y, size - 0.6, size - 0.6, f"#{red:02x}{green:02x}{blue:02x}")
+    canvas.rect(x, y, size - 0.6, size - 0.6, colour)
     if share >= 0.005:
         text = f"{100 * share:.0f}"
         ink = "#fff" if share > 0.3 else INK

@@ -53,7 +53,7 @@ def levels_of(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 def main_effects(
     runs: pd.DataFrame,
-    metric: str,
+    metric: str | Sequence[str],
     design: Design = "factorial",
     levels: Levels | None = None,
     margin: float = MARGIN,
@@ -65,25 +65,42 @@ def main_effects(
     `ESTIMANDS` says what it means in each design. ``pairs`` of ``possible`` cells match and were
     run in all of ``blocks``; where none does, the effect cannot be estimated. ``low, high`` is the
     95 % interval *on this test set*, ``new_low, new_high`` the one *on new images of this kind*
-    where `images` has the panel. ``p_holm`` adjusts for all main effects of the table (Holm 1979),
+    where `images` has the panel. ``p_holm`` adjusts for all main effects on a metric (Holm 1979),
     and ``verdict`` goes by it; the means over several datasets are a family of their own.
 
     Args:
         runs: From `runs_table`; hand-named recipes and the balanced reference play no part.
-        metric: Name of a summary metric.
+        metric: Names of summary metrics.
         design: How the factors were crossed.
         levels: Levels by factor; by default those of the table.
         margin: Largest difference that does not matter.
-        images: Scores of single test images, by panel.
+        images: Scores of single test images by that one metric, by panel.
         exploratory: Leave p-values as they are: for a metric that is not the primary one.
     """
     levels = levels_of(runs) if levels is None else levels
+    names = [metric] if isinstance(metric, str) else metric
+    panels = list(_panels(runs, names, levels))
+    tables = [_main(panels, name, design, levels, images or {}) for name in names]
+    judged = [_judged(table, margin, exploratory) for table in tables if len(table)]
+    return pd.concat(judged) if judged else _judged(tables[0], margin, exploratory)
+
+
+def _main(
+    panels: Sequence["_Panel"],
+    metric: str,
+    design: Design,
+    levels: Levels,
+    images: Mapping[Panel, ImageScores],
+) -> pd.DataFrame:
+    """Return the main effects on a metric, and their means over datasets."""
     rows = []
-    for panel in _panels(runs, metric, levels):
-        scores = (images or {}).get((panel.dataset, "", panel.model))
+    for panel in panels:
+        if metric not in panel.values:
+            continue
+        scores = images.get((panel.dataset, "", panel.model))
         for factor, level in _treatments(levels):
             pairs = list(_pairs(levels, factor, level, design))
-            found = panel.contrast(pairs, (1, -1))
+            found = panel.contrast(metric, pairs, (1, -1))
             anew = panel.on_new_images(found, scores)
             rows.append(
                 {
@@ -97,14 +114,19 @@ def main_effects(
                 }
             )
     table = pd.DataFrame(rows, columns=[*_MAIN, "new_low", "new_high"])
-    table = _with_pooled(table, ["factor", "level"])
+    return _with_pooled(table, ["factor", "level"])
+
+
+def _judged(table: pd.DataFrame, margin: float, exploratory: bool) -> pd.DataFrame:
+    """Return the effects on one metric with what is concluded from them."""
+    if table.empty:
+        return table
     if not exploratory:
         for members in (table["dataset"] == POOLED, table["dataset"] != POOLED):
             table.loc[members, "p_holm"] = intervals.holm(table.loc[members, "p"].to_numpy(float))
     adjusted = None if exploratory else table["p_holm"]
-    table["verdict"] = intervals.verdicts(
-        table["low"], table["high"], margin, METRICS[metric], adjusted
-    )
+    upwards = METRICS[str(table["metric"].iloc[0])]
+    table["verdict"] = intervals.verdicts(table["low"], table["high"], margin, upwards, adjusted)
     return table
 
 
@@ -125,7 +147,7 @@ def interactions(
     """
     levels = levels_of(runs) if levels is None else levels
     rows = []
-    for panel in _panels(runs, metric, levels):
+    for panel in _panels(runs, [metric], levels):
         for (a, at_a), (b, at_b) in itertools.combinations(_treatments(levels), 2):
             if a == b:
                 continue
@@ -134,7 +156,7 @@ def interactions(
                 for rest in _others(levels, (a, b))
             ]
             cells = [tuple(_cell(levels, at) for at in four) for four in fours]
-            found = panel.contrast(cells, (1, -1, -1, 1))
+            found = panel.contrast(metric, cells, (1, -1, -1, 1))
             names = {"factor_a": a, "level_a": at_a, "factor_b": b, "level_b": at_b}
             rows.append({**panel.name, **names, "metric": metric, **found.row(len(cells))})
     table = _with_pooled(pd.DataFrame(rows, columns=_TWO), _TWO[2:6])
@@ -197,7 +219,7 @@ class _Panel:
     """The cells of one dataset and model.
 
     Attributes:
-        values: ``float64[blocks, cells]``, NaN where a run is missing or not done.
+        values: By metric ``float64[blocks, cells]``, NaN where a run is missing or not done.
         keys: ``object[blocks, cells]``, the runs.
         places: Column of each cell.
     """
@@ -205,7 +227,7 @@ class _Panel:
     dataset: str
     model: str
     folds: int
-    values: Floats
+    values: Mapping[str, Floats]
     keys: NDArray[Any]
     places: Mapping[Cell, int]
 
@@ -213,7 +235,9 @@ class _Panel:
     def name(self) -> dict[str, str]:
         return {"dataset": self.dataset, "model": self.model}
 
-    def contrast(self, tuples: Sequence[tuple[Cell, ...]], signs: Sequence[int]) -> Contrast:
+    def contrast(
+        self, metric: str, tuples: Sequence[tuple[Cell, ...]], signs: Sequence[int]
+    ) -> Contrast:
         """Return the mean over complete tuples of cells, per block.
 
         Every block averages over the same tuples: of those that are complete in the first j
@@ -224,7 +248,7 @@ class _Panel:
         if not known:
             return nothing
         columns = np.array([[self.places[cell] for cell in t] for t in known])
-        each = self.values[:, columns] @ np.array(signs, float)
+        each = self.values[metric][:, columns] @ np.array(signs, float)
         there = ~np.isnan(each)
         order = np.argsort(-there.sum(axis=1), kind="stable")
         common = np.logical_and.accumulate(there[order], axis=0)
@@ -248,22 +272,24 @@ class _Panel:
         return scores.interval(found.keys)
 
 
-def _panels(runs: pd.DataFrame, metric: str, levels: Levels) -> Iterator[_Panel]:
-    column = f"test_{metric}"
+def _panels(runs: pd.DataFrame, metrics: Sequence[str], levels: Levels) -> Iterator[_Panel]:
+    known = [metric for metric in metrics if f"test_{metric}" in runs]
     factors = [f"{FACTOR}{factor}" for factor in levels]
-    if not factors or column not in runs or not set(factors) <= set(runs.columns):
+    if not factors or not known or not set(factors) <= set(runs.columns):
         return
     crossed = runs[(runs["reference"] == "") & runs[factors].notna().all(axis=1)]
     for (dataset, _, model), members in crossed.groupby(PANEL, sort=False):
-        done = members[(members["status"] == DONE) & members[column].notna()]
+        done = members[members["status"] == DONE]
         blocks = {block: i for i, block in enumerate(done.groupby(BLOCK).groups)}
         cells = list(done[factors].itertuples(index=False, name=None))
         places = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
-        values = np.full((len(blocks), len(places)), np.nan)
-        keys = np.full(values.shape, "", dtype=object)
+        keys = np.full((len(blocks), len(places)), "", dtype=object)
         rows = [blocks[block] for block in done[BLOCK].itertuples(index=False, name=None)]
         at = rows, [places[cell] for cell in cells]
-        values[at], keys[at] = done[column], done["key"]
+        keys[at] = done["key"]
+        values = {metric: np.full(keys.shape, np.nan) for metric in known}
+        for metric in known:
+            values[metric][at] = done[f"test_{metric}"]
         folds = int(members["folds"].max())
         yield _Panel(str(dataset), str(model), folds, values, keys, places)
 

@@ -188,12 +188,10 @@ def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
         return
     design, margin = experiment.design, found.margin
     found.effects = effects.main_effects(runs, metric, design, levels, margin, images)
-    others = [
-        effects.main_effects(runs, name, design, levels, margin, exploratory=True)
-        for name in METRICS
-        if name != metric
-    ]
-    found.other_effects = pd.concat([table for table in others if len(table)] or others[:1])
+    others = [name for name in METRICS if name != metric]
+    found.other_effects = effects.main_effects(
+        runs, others, design, levels, margin, exploratory=True
+    )
     if design == "factorial":
         found.interactions = effects.interactions(runs, metric, levels, margin)
 

@@ -221,14 +221,14 @@ def test_i19_a_run_that_hangs_is_ended_with_all_that_it_started(make_study: Make
         base=[],
         seeds=1,
     )
-    driver = study.start("--jobs", "1", "--run-timeout", "6")
+    driver = study.start("--jobs", "1", "--run-timeout", "12")
     waits(lambda: "RUNNING" in study.mlflow())
     below = children(driver)
     assert study.zygote.wait() == 1
     assert waits(lambda: gone(below), 15)
     said = study.printed()
     assert "timeout: shapes" in said
-    assert "not done after 6 s (--run-timeout); its process was ended" in said
+    assert "not done after 12 s (--run-timeout); its process was ended" in said
     assert "log.txt" in said
     assert study.mlflow() == {"FAILED": 1, "FINISHED": 1}
     statuses = [json.loads(p.read_text())["kind"] for p in study.store.path.glob("*/error.json")]

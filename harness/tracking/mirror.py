@@ -143,10 +143,15 @@ class Mirror:
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:
-            self._tasks.put(lambda: self._try(self._catch_up))
+            self._tasks.put(self._catch_up_now)
         hurry = isinstance(error, Interrupted) and error.at_once
         patience = INTERRUPTED_SECONDS / (10 if hurry else 1)
         self.close(CLOSE_SECONDS if kind is None else patience)
+
+    def _catch_up_now(self) -> None:
+        """Write what is missing, also where MLflow failed a moment ago: it is the last chance."""
+        self._retry_at = 0.0
+        self._try(self._catch_up)
 
     def _catch_up(self, recorder: Recorder) -> None:
         for message in recorder.sync().unreadable:

@@ -289,7 +289,8 @@ def _told(address: Address) -> Iterator[None]:
     except TrackingError:
         raise
     except (MlflowException, OSError) as error:
-        text = address.masked(" ".join(str(error).split()))[:500]
+        said, _, _ = " ".join(str(error).split()).partition(" [SQL: ")  # a statement tells nobody
+        text = address.masked(said)[:500]
         if isinstance(error, OSError) or not address.is_server:
             raise TrackingError(f"MLflow at {address.shown}: {text}") from None
         raise _refusal(address, error.get_http_status_code(), text) from None

@@ -31,6 +31,7 @@ CPU: dict[str, Row] = {
     "ablation": lambda rounds: training.ablation(1),
     "slots": training.slots,
     "taxes": training.taxes,
+    "safety": training.safety,
     "albumentations": lambda rounds: {
         **data.albumentations_rate(32, 3 * rounds),
         **data.albumentations_rate(224, 3 * rounds),

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -243,6 +244,7 @@ class Spent:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.calls: Counter[str] = Counter()
         self._inside = threading.local()
 
     @contextmanager
@@ -262,6 +264,7 @@ class Spent:
                 self._inside.depth = 0
                 spent = time.perf_counter() - start
                 self.seconds[what] = self.seconds.get(what, 0.0) + spent
+                self.calls[what] += 1
 
         setattr(owner, method, timed)
         try:
@@ -314,6 +317,32 @@ def taxes(rounds: int) -> dict[str, Any]:
         "all of these, share of a run": sum(spent.seconds.values()) / whole,
         "seconds of a run": whole / runs,
         "tracking, CPU milliseconds per run": 1000 * tracking / runs,
+    }
+
+
+def safety(rounds: int) -> dict[str, Any]:
+    """Measure what it costs that nothing is lost: claims, commits, and one checkpoint."""
+    from contextlib import ExitStack
+
+    from harness.training.loop import Loop
+
+    experiment, specs = experiment_for("cpu", 0)
+    spent = Spent()
+    calls = [(Loop, "_keep", "keep"), (Store, "begin", "begin"), (Store, "commit", "commit")]
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        store = Store(Path(name), experiment.name)
+        store.create()
+        for call in calls:
+            stack.enter_context(spent.of(*call))
+        for seed in range(rounds):
+            fresh = [_with(spec, seed, spec.training) for spec in specs]
+            run(fresh, store, Inline("cpu", checkpoint_every=0.0), [])
+    checkpoint = spent.seconds["keep"] / spent.calls["keep"]
+    ledger = (spent.seconds["begin"] + spent.seconds["commit"]) / spent.calls["commit"]
+    return {
+        "a checkpoint, milliseconds": 1000 * checkpoint,
+        "claim and commit of a run, milliseconds": 1000 * ledger,
+        "these in a run of 20 s, share": (checkpoint + ledger) / 20,
     }
 
 

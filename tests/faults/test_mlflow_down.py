@@ -1,4 +1,4 @@
-"""i17: MLflow away from the start, in the middle, answering 500, or not at all."""
+"""i17, i18: MLflow away, answering 500 or not at all, and its database locked."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import select
 import shutil
 import socket
 import socketserver
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -149,4 +150,24 @@ def test_i17_away_in_the_middle(mode: str, gate: tuple[Gate, Path], make_study: 
     time.sleep(3.0)
     gate[0].mode = "open"
     assert study.zygote.wait() == 0, study.printed()
+    check(study)
+
+
+def test_i18_a_database_that_is_locked_for_26_s_costs_nothing(make_study: MakeStudy) -> None:
+    """MLflow gives up after 20 s; what it missed is written at the end of the same command."""
+    study = make_study(name="locked")
+    study.start(*INLINE)
+    until = time.monotonic() + 60
+    while "FINISHED" not in study.mlflow():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    with contextlib.closing(sqlite3.connect(study.database, 60, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        done = len(list(study.store.path.glob("*/result.json")))
+        time.sleep(26)
+        other.execute("ROLLBACK")
+    assert done < 8, "it was in the middle"
+    assert study.zygote.wait() == 0, study.printed()
+    assert len(study.table()) == 8
+    assert study.mlflow()["FINISHED"] == 8, "without a sync"
     check(study)

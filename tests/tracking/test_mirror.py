@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -528,6 +529,26 @@ def test_an_unreadable_run_is_named_and_holds_up_no_other(
     assert len(read(results).runs()) == 1
 
 
+def test_what_failed_a_moment_ago_is_tried_once_more_at_the_end(
+    opened, committer, specs, read, results, warned, monkeypatch
+):
+    log, failing = Connection.log, [True]
+
+    def flaky(self, *args, **more):
+        if failing[0]:
+            raise TrackingError("database is locked")
+        log(self, *args, **more)
+
+    monkeypatch.setattr(Connection, "log", flaky)
+    with opened() as mirror:
+        run_one(mirror, committer, specs[0])
+        while not warned:
+            time.sleep(0.01)
+        failing[0] = False  # and within the pause nothing is tried
+        run_one(mirror, committer, specs[1])
+    assert read(results).statuses() == ["FINISHED"] * 2 + ["KILLED"]
+
+
 def test_a_failure_is_said_once_and_stops_nothing(
     opened, committer, specs, read, results, warned, monkeypatch
 ):
@@ -565,7 +586,7 @@ def test_a_dead_server_is_left_alone_for_a_while(opened, committer, specs, warne
     with opened() as mirror:
         for spec in specs:
             run_one(mirror, committer, spec)
-    assert len(tries) == 1
+    assert len(tries) == 2, "once, and once more at the end"
     assert len(warned) == 1
 
 

@@ -92,7 +92,9 @@ def _on_new_images(
     paired: pd.DataFrame, images: Mapping[Panel, ImageScores]
 ) -> dict[Any, tuple[float, float]]:
     """Return the interval on new images of each recipe whose predictions were read."""
-    found = {}
+    found: dict[Any, tuple[float, float]] = {}
+    if not images:
+        return found
     for group, pairs in paired.groupby(GROUP, sort=False):
         dataset, reference, model, _ = map(str, group)
         scores = images.get((dataset, reference, model))

@@ -1,5 +1,7 @@
 """What a report tells beside the comparison: costs, recipes, environments, and what it reads."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.tables import DONE, GROUP, PANEL
-from harness.errors import StoreError, listing
-from harness.execution.store import read_json
+from harness.errors import listing
 from harness.experiment.design import NOTHING
 from harness.experiment.spec import RunSpec, Training
 
@@ -120,19 +121,31 @@ def environments(runs: pd.DataFrame) -> pd.DataFrame:
     Args:
         runs: From `harness.analysis.tables.runs_table`.
     """
-    rows = []
-    for row in runs[runs["status"] == DONE].to_dict("records"):
+    done = runs[runs["status"] == DONE]
+    read: dict[str, dict[str, str]] = {}  # thousands of runs have a few contents
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for path, *where, device in zip(
+        *(done[name].tolist() for name in ("path", "dataset", "model", "device")), strict=True
+    ):
         try:
-            env = read_json(Path(row["path"]) / "env.json")
-            versions = {**env["versions"], "harness": env["harness"], "python": env["python"]}
-            versions["commit"] = env.get("commit")
-        except (StoreError, KeyError, TypeError):
-            versions = {"harness": "unknown"}
-        versions["device"] = row["device"]
-        where = (row["dataset"], row["model"])
-        rows += [(*where, what, version) for what, version in versions.items() if version]
-    table = pd.DataFrame(rows, columns=["dataset", "model", "what", "version"])
-    return table.groupby(list(table.columns), sort=False).size().rename("runs").reset_index()
+            content = Path(path, "env.json").read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            content = ""
+        if content not in read:
+            read[content] = _versions(content)
+        versions = read[content] | {"device": device}
+        counts.update((*where, what, str(of)) for what, of in versions.items() if of)
+    rows = [(*parts, count) for parts, count in counts.items()]
+    return pd.DataFrame(rows, columns=["dataset", "model", "what", "version", "runs"])
+
+
+def _versions(content: str) -> dict[str, str]:
+    try:
+        env = json.loads(content)
+        own = {"harness": env["harness"], "python": env["python"], "commit": env.get("commit")}
+        return {**env["versions"], **own}
+    except (ValueError, KeyError, TypeError):
+        return {"harness": "unknown"}
 
 
 def mixed(environments: pd.DataFrame) -> list[str]:

@@ -151,11 +151,10 @@ class Store:
             match = _KEYED.search(entry.name)
             if match is None or not entry.is_dir():
                 continue
-            path = Path(entry.path)
-            if (path / "result.json").exists():
-                found[match[1]] = Stored(match[1], path, failed=False)
-            elif (path / "error.json").exists():
-                found.setdefault(match[1], Stored(match[1], path, failed=True))
+            if os.path.exists(f"{entry.path}/result.json"):
+                found[match[1]] = Stored(match[1], Path(entry.path), failed=False)
+            elif os.path.exists(f"{entry.path}/error.json"):
+                found.setdefault(match[1], Stored(match[1], Path(entry.path), failed=True))
         return found
 
     def is_done(self, key: str) -> bool:

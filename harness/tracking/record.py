@@ -1,5 +1,6 @@
 """What MLflow is told of a committed run, as plain values read from its folder."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -84,13 +85,18 @@ def digest(path: Path) -> str:
     Raises:
         StoreError: It has neither a result nor an error.
     """
-    return hashlib.sha256(_outcome(path).read_bytes()).hexdigest()[:12]
+    return _digest(_outcome(path)[1])
 
 
-def _outcome(path: Path) -> Path:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _outcome(path: Path) -> tuple[Path, bytes]:
+    """Return the file that says what a run came to, and its content."""
     for name in ("result.json", "error.json"):
-        if (path / name).is_file():
-            return path / name
+        with contextlib.suppress(FileNotFoundError), open(path / name, "rb") as file:
+            return path / name, file.read()
     raise StoreError(f"{path} has neither result.json nor error.json")
 
 
@@ -100,13 +106,13 @@ def read(path: Path) -> Found:
     Raises:
         StoreError: A file is missing or torn.
     """
-    outcome = _outcome(path)
+    outcome, content = _outcome(path)
     found = read_json(outcome)
     failed = outcome.name == "error.json"
     return Found(
         status=status_of(path) if failed else str(found.get("status", "failed")),
         reason=str(found.get("message", "")).strip() if failed else "",
-        digest=digest(path),
+        digest=_digest(content),
         ended=round(outcome.stat().st_mtime * 1000),
         result={} if failed else found,
         history=_rows(path / "history.csv"),

@@ -323,11 +323,12 @@ class Recorder:
 def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, str]]:
     """Return committed runs that `ended` does not have as they are, each with its digest."""
     committed = [(stored, record.digest(stored.path)) for stored in store.runs().values()]
-    return [
+    missing = [
         (stored, digest)
-        for stored, digest in sorted(committed, key=lambda pair: pair[0].path.stat().st_mtime_ns)
+        for stored, digest in committed
         if stored.key not in ended or ended[stored.key].result != digest
     ]
+    return sorted(missing, key=lambda pair: pair[0].path.stat().st_mtime_ns)
 
 
 def owner(address: Address) -> str:

@@ -80,10 +80,10 @@ def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
     """Return the runs of this selection that are committed but not done."""
     selected = {spec.key for spec in outcome.selected}
     rows = table[(table["status"] != "done") & table["key"].isin(selected)]
+    failures = outcome.summary.failures
     kept = [  # runs that were done again and failed: the finished run of before stays
-        {"run": row.key, "status": "failed", "reason": reason, "path": row.path}
-        for row in table[table["status"] == "done"].itertuples()
-        if (reason := outcome.summary.failures.get(row.key)) is not None
+        {"run": row.key, "status": "failed", "reason": failures[row.key], "path": row.path}
+        for row in table[(table["status"] == "done") & table["key"].isin(failures)].itertuples()
     ]
     return kept + [
         {
@@ -142,9 +142,8 @@ def show(
 def _notes(runs: Any, outcome: compose.Outcome) -> None:
     """Print what runs had to say, each thing once: a lowered k of SMOTE, weights left out."""
     said = " ".join(outcome.plan.notes)
-    counts = Counter(
-        (row.dataset, note) for row in runs.itertuples() for note in row.notes if note not in said
-    )
+    of = zip(runs["dataset"], runs["notes"], strict=True)
+    counts = Counter((name, note) for name, notes in of for note in notes if note not in said)
     for (dataset, note), count in list(counts.items())[:_NOTES]:
         text = f"note: {dataset}: {note} ({count} {'run' if count == 1 else 'runs'})"
         out.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -42,8 +42,13 @@ class Stored:
     """A committed run: its key, its folder, and whether it failed."""
 
     key: str
-    path: Path
+    folder: str
     failed: bool
+
+    @property
+    def path(self) -> Path:
+        """Its folder; made when asked for, since ten thousand paths take a while."""
+        return Path(self.folder)
 
 
 class Store:
@@ -152,9 +157,9 @@ class Store:
             if match is None or not entry.is_dir():
                 continue
             if os.path.exists(f"{entry.path}/result.json"):
-                found[match[1]] = Stored(match[1], Path(entry.path), failed=False)
+                found[match[1]] = Stored(match[1], entry.path, failed=False)
             elif os.path.exists(f"{entry.path}/error.json"):
-                found.setdefault(match[1], Stored(match[1], Path(entry.path), failed=True))
+                found.setdefault(match[1], Stored(match[1], entry.path, failed=True))
         return found
 
     def is_done(self, key: str) -> bool:

@@ -130,7 +130,7 @@ def carry_out(
         check_models(plan, todo)
     for note in plan.notes:
         say(console, f"note: {note}")
-    for change in changes(store, selected):
+    for change in changes(store, selected) if todo else ():
         say(console, f"note: {change}")
     summary = Summary()
     with ExitStack() as stack:

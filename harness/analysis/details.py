@@ -122,24 +122,26 @@ def environments(runs: pd.DataFrame) -> pd.DataFrame:
         runs: From `harness.analysis.tables.runs_table`.
     """
     done = runs[runs["status"] == DONE]
-    read: dict[str, dict[str, str]] = {}  # thousands of runs have a few contents
+    of = [done[name].tolist() for name in ("dataset", "model", "device")]
+    files = map(_env, done["path"])
     counts: Counter[tuple[str, str, str, str]] = Counter()
-    for path, *where, device in zip(
-        *(done[name].tolist() for name in ("path", "dataset", "model", "device")), strict=True
-    ):
-        try:
-            content = Path(path, "env.json").read_text(encoding="utf-8")
-        except (OSError, ValueError):
-            content = ""
-        if content not in read:
-            read[content] = _versions(content)
-        versions = read[content] | {"device": device}
-        counts.update((*where, what, str(of)) for what, of in versions.items() if of)
+    for (content, *where, device), count in Counter(zip(files, *of, strict=True)).items():
+        for what, version in (_versions(content) | {"device": device}).items():
+            if version:
+                counts[(*where, what, str(version))] += count
     rows = [(*parts, count) for parts, count in counts.items()]
     return pd.DataFrame(rows, columns=["dataset", "model", "what", "version", "runs"])
 
 
-def _versions(content: str) -> dict[str, str]:
+def _env(folder: str) -> bytes:
+    try:
+        with open(f"{folder}/env.json", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _versions(content: bytes) -> dict[str, str]:
     try:
         env = json.loads(content)
         own = {"harness": env["harness"], "python": env["python"], "commit": env.get("commit")}

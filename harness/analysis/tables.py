@@ -58,7 +58,7 @@ def _row(spec: RunSpec, stored: Stored) -> dict[str, Any]:
         "folds": spec.folds or 0,
         "status": "failed",
         "reason": "",
-        "path": str(stored.path),
+        "path": stored.folder,
         "seconds": np.nan,
         "device": "",
         "notes": (),
@@ -68,15 +68,15 @@ def _row(spec: RunSpec, stored: Stored) -> dict[str, Any]:
         row["status"], row["reason"] = status_of(stored.path), failure(stored.path)
         return row
     try:
-        return row | _result(stored.path)
+        return row | _result(stored.folder)
     except (StoreError, KeyError, TypeError, AttributeError) as error:
         said = f"{error}" if isinstance(error, StoreError) else f"result.json lacks {error}"
-        row["status"], row["reason"] = "damaged", f"{said}; delete {stored.path} and run again"
+        row["status"], row["reason"] = "damaged", f"{said}; delete {stored.folder} and run again"
         return row
 
 
-def _result(path: Path) -> dict[str, Any]:
-    result = read_json(path / "result.json")
+def _result(folder: str) -> dict[str, Any]:
+    result = read_json(f"{folder}/result.json")
     if result.get("schema", SCHEMA) != SCHEMA:
         raise StoreError(
             f"result.json is of schema {result['schema']}, and this version reads {SCHEMA}"
@@ -87,7 +87,7 @@ def _result(path: Path) -> dict[str, Any]:
         raise StoreError("result.json has no metrics of test")
     return {
         "status": status,
-        "reason": "" if status == DONE else failure(path),
+        "reason": "" if status == DONE else failure(Path(folder)),
         "seconds": result["cost"]["seconds"],
         "notes": tuple(result["notes"]),
         "device": f"{result['device']['name']} ({result['device']['precision']})",

@@ -4,6 +4,7 @@ A user's mistake prints as one message and ends with exit code 2; a bug keeps it
 codes: 0 all done, 1 some runs failed, 2 bad input, 130 interrupted.
 """
 
+import gc
 import io
 import sys
 from pathlib import Path
@@ -34,6 +35,9 @@ from harness.cli.arguments import (
     how,
 )
 from harness.errors import HarnessError
+
+_GARBAGE = 20_000
+"""New objects between two searches for garbage: rows of ten thousand runs are none of it."""
 
 app = typer.Typer(
     name="harness",
@@ -425,6 +429,7 @@ def ui(
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit with its code."""
+    gc.set_threshold(_GARBAGE)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name need not fit into the terminal's encoding
             stream.reconfigure(errors="replace")

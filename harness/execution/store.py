@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+from pydantic_core import from_json
 
 from harness.errors import StoreError
 from harness.execution.attempts import Attempts, has_checkpoints
@@ -248,14 +249,15 @@ def unwritable(path: Path, error: OSError) -> StoreError:
     return StoreError(f"cannot write to {path}: {reason}")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: str | Path) -> dict[str, Any]:
     """Return a JSON file of a committed run.
 
     Raises:
         StoreError: It is missing or torn.
     """
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            value: dict[str, Any] = from_json(file.read())
         return value
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from None

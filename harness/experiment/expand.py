@@ -82,12 +82,16 @@ def expand(experiment: Experiment) -> Plan:
         remarks.notes += [f"{dataset.display()}: {warning}" for warning in info.warnings]
         suited[dataset.display()] = _suited(experiment, dataset, info, remarks)
     _refuse_useless(experiment, remarks)
-    runs = [
+    first = [
         spec
+        for dataset in experiment.datasets
+        for spec in _first(experiment, dataset, infos, suited[dataset.display()])
+    ]
+    runs = [
+        spec.at(seed, fold)
         for seed in experiment.seeds
         for fold in _folds(experiment)
-        for dataset in experiment.datasets
-        for spec in _runs(experiment, dataset, infos, suited[dataset.display()], seed, fold)
+        for spec in first
     ]
     unique, same = _unique(runs)
     return Plan(
@@ -228,14 +232,10 @@ def _lines(lines: Sequence[str], limit: int = 5) -> str:
     return "\n".join([*lines[:limit], *more])
 
 
-def _runs(
-    experiment: Experiment,
-    dataset: Dataset,
-    infos: dict[str, Info],
-    recipes: Sequence[Recipe],
-    seed: int,
-    fold: int | None,
+def _first(
+    experiment: Experiment, dataset: Dataset, infos: dict[str, Info], recipes: Sequence[Recipe]
 ) -> list[RunSpec]:
+    """Return the runs of a dataset for the first seed and fold."""
     content = infos[dataset.display()].content
     balanced = dataset.model_copy(update={"balanced": True})
     pairs = [(dataset, recipe) for recipe in recipes]
@@ -248,8 +248,8 @@ def _runs(
             model=model,
             training=experiment.training,
             metric=experiment.metric,
-            seed=seed,
-            fold=fold,
+            seed=experiment.seeds[0],
+            fold=_folds(experiment)[0],
             folds=experiment.folds,
             experiment=experiment.name,
             recipe=recipe.name,

@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -202,21 +202,40 @@ class RunSpec:
 
     @cached_property
     def key(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of `identity`."""
-        return hashlib.sha256(canonical_json(self.identity()).encode()).hexdigest()[:12]
+        """Twelve hexadecimal digits of the SHA-256 of `identity` as canonical JSON."""
+        members = self._shared | _texts(self._drawn())
+        text = ",".join(f'"{name}":{members[name]}' for name in sorted(members))
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:12]
 
     def identity(self) -> dict[str, Any]:
         """Return everything that changes the result, and nothing else."""
+        return self._lasting() | self._drawn()
+
+    def _lasting(self) -> dict[str, Any]:
+        """Return what of the identity is the same for every seed and fold."""
         return {
             "dataset": self.dataset.identity(),
             "content": self.content,
             "strategies": [s.identity() for s in self.strategies],
             "model": self.model.identity(),
             "training": self.training.identity(),
-            "seed": self.seed,
-            **({"fold": [self.fold, self.folds]} if self.fold is not None else {}),
             **({"metric": self.metric} if self.training.select == "best" else {}),
         }
+
+    def _drawn(self) -> dict[str, Any]:
+        """Return what of the identity is of this seed and fold."""
+        fold = {} if self.fold is None else {"fold": [self.fold, self.folds]}
+        return {"seed": self.seed, **fold}
+
+    @cached_property
+    def _shared(self) -> dict[str, str]:
+        return _texts(self._lasting())
+
+    def at(self, seed: int, fold: int | None) -> Self:
+        """Return the same run for another seed and fold, without working out the rest again."""
+        other = replace(self, seed=seed, fold=fold)
+        other.__dict__["_shared"] = self._shared
+        return other
 
     def versions(self) -> dict[str, int]:
         """Return the version of each part that has one, by what messages call it."""
@@ -293,6 +312,10 @@ def _strategy(item: Mapping[str, Any]) -> Strategy:
     parameters = dict(item)
     built: Strategy = strategies.get(parameters.pop("name")).model_validate(parameters)
     return built
+
+
+def _texts(parts: Mapping[str, Any]) -> dict[str, str]:
+    return {name: canonical_json(value) for name, value in parts.items()}
 
 
 def recipe_of(base: tuple[Strategy, ...], extra: tuple[Strategy, ...]) -> tuple[Strategy, ...]:

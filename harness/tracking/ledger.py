@@ -4,10 +4,13 @@ It stands beside the results, is only ever appended to, and may be deleted: `syn
 MLflow. A torn line counts for nothing.
 """
 
+import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+
+from pydantic_core import from_json
 
 FILE = "mirrored.jsonl"
 
@@ -49,16 +52,16 @@ class Ledger:
 
     def last(self, place: str) -> dict[str, Entry]:
         """Return the last line of each key at `place`."""
-        return {entry.key: entry for entry in self._entries() if entry.place == place}
+        return {entry.key: entry for entry in self._entries if entry.place == place}
 
     def ended(self, place: str) -> dict[str, Entry]:
         """Return the last line of each key at `place` that speaks of a committed run."""
-        ended = (entry for entry in self._entries() if entry.status in ENDED)
+        ended = (entry for entry in self._entries if entry.status in ENDED)
         return {entry.key: entry for entry in ended if entry.place == place}
 
     def place(self, fingerprint: str) -> str | None:
         """Return the place last written to at an address, or None."""
-        places = [e.place for e in self._entries() if e.place.startswith(f"{fingerprint}/")]
+        places = [e.place for e in self._entries if e.place.startswith(f"{fingerprint}/")]
         return places[-1] if places else None
 
     def add(self, entry: Entry) -> None:
@@ -67,6 +70,7 @@ class Ledger:
         Raises:
             OSError: The file cannot be written.
         """
+        known = self._entries
         line = json.dumps(asdict(entry)) + "\n"
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with open(self._path, "a+b") as file:
@@ -75,15 +79,14 @@ class Ledger:
                 if file.read(1) != b"\n":
                     line = "\n" + line
             file.write(line.encode())
+        known.append(entry)
 
-    def _entries(self) -> Iterator[Entry]:
-        try:
-            lines = self._path.read_bytes().splitlines()
-        except FileNotFoundError:
-            return
-        for line in lines:
-            try:
-                entry = Entry(**json.loads(line))
-            except (ValueError, TypeError):
-                continue
-            yield entry
+    @cached_property
+    def _entries(self) -> list[Entry]:
+        """Every line, read once: nobody else writes while we do."""
+        entries = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._path.read_bytes().splitlines():
+                with contextlib.suppress(ValueError, TypeError):
+                    entries.append(Entry(**from_json(line)))
+        return entries

@@ -79,25 +79,25 @@ class Found:
         return self.ended - round(1000 * float(seconds))
 
 
-def digest(path: Path) -> str:
+def digest(folder: str | Path) -> str:
     """Return twelve digits of what a committed run came to.
 
     Raises:
         StoreError: It has neither a result nor an error.
     """
-    return _digest(_outcome(path)[1])
+    return _digest(_outcome(folder)[1])
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def _outcome(path: Path) -> tuple[Path, bytes]:
-    """Return the file that says what a run came to, and its content."""
+def _outcome(folder: str | Path) -> tuple[str, bytes]:
+    """Return the name of the file that says what a run came to, and its content."""
     for name in ("result.json", "error.json"):
-        with contextlib.suppress(FileNotFoundError), open(path / name, "rb") as file:
-            return path / name, file.read()
-    raise StoreError(f"{path} has neither result.json nor error.json")
+        with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}", "rb") as file:
+            return name, file.read()
+    raise StoreError(f"{folder} has neither result.json nor error.json")
 
 
 def read(path: Path) -> Found:
@@ -107,13 +107,13 @@ def read(path: Path) -> Found:
         StoreError: A file is missing or torn.
     """
     outcome, content = _outcome(path)
-    found = read_json(outcome)
-    failed = outcome.name == "error.json"
+    found = read_json(path / outcome)
+    failed = outcome == "error.json"
     return Found(
         status=status_of(path) if failed else str(found.get("status", "failed")),
         reason=str(found.get("message", "")).strip() if failed else "",
         digest=_digest(content),
-        ended=round(outcome.stat().st_mtime * 1000),
+        ended=round((path / outcome).stat().st_mtime * 1000),
         result={} if failed else found,
         history=_rows(path / "history.csv"),
         per_class=[row for row in _rows(path / "per_class.csv") if row["split"] == "test"],

@@ -322,7 +322,7 @@ class Recorder:
 
 def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, str]]:
     """Return committed runs that `ended` does not have as they are, each with its digest."""
-    committed = [(stored, record.digest(stored.path)) for stored in store.runs().values()]
+    committed = [(stored, record.digest(stored.folder)) for stored in store.runs().values()]
     missing = [
         (stored, digest)
         for stored, digest in committed

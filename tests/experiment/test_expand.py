@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from harness.datasets.base import Dataset, ImageDataset, Index, content_of, dataset
 from harness.datasets.digits import Digits
 from harness.errors import ConfigError, DataError
+from harness.experiment.canonical import canonical_json
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
@@ -342,13 +344,13 @@ def levels(name, parameter, number):
     return ["none", *({"name": name, parameter: i} for i in range(2, number + 1))]
 
 
-def test_ten_thousand_runs_are_planned_with_one_look_at_the_data_and_one_identity_each(
+def test_ten_thousand_runs_are_planned_with_one_look_at_the_data_and_one_at_each_recipe(
     monkeypatch,
 ):
-    looks, identities = [], []
-    info, identity = Dataset.info, RunSpec.identity
+    looks, recipes = [], []
+    info, lasting = Dataset.info, RunSpec._lasting
     monkeypatch.setattr(Dataset, "info", lambda *a, **k: looks.append(1) or info(*a, **k))
-    monkeypatch.setattr(RunSpec, "identity", lambda self: identities.append(1) or identity(self))
+    monkeypatch.setattr(RunSpec, "_lasting", lambda self: recipes.append(1) or lasting(self))
     plan = planned(
         factors={
             "sampler": ["none", "weighted_sampler"],
@@ -360,7 +362,16 @@ def test_ten_thousand_runs_are_planned_with_one_look_at_the_data_and_one_identit
     )
     assert len(plan.runs) == len({spec.key for spec in plan.runs}) == 10_000
     assert len(looks) == 1
-    assert len(identities) == 10_000
+    assert len(recipes) == 1000
+
+
+def test_each_key_is_the_digest_of_the_whole_identity():
+    plan = planned(seeds=3, folds=2, references={"balanced": ["nothing"]})
+    for spec in plan.runs:
+        whole = canonical_json(spec.identity()).encode()
+        assert spec.key == hashlib.sha256(whole).hexdigest()[:12]
+        assert spec.key == RunSpec.from_json(spec.to_json()).key
+    assert len({(spec.seed, spec.fold) for spec in plan.runs}) == 6
 
 
 def test_a_grid_without_end_is_refused_before_it_is_built():
@@ -375,6 +386,7 @@ def test_planning_imports_no_heavy_library():
     code = """
 import sys
 from harness.experiment.schema import load
+from harness.experiment.canonical import canonical_json
 from harness.experiment.expand import expand
 plan = expand(load("experiments/quickstart.yaml"))
 assert len(plan.runs) == 96

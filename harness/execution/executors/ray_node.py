@@ -8,7 +8,6 @@ import asyncio
 import math
 import os
 import socket
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 from harness.cache import VARIABLE as CACHE
 from harness.datasets.base import forget
 from harness.errors import ConfigError, DataError, HarnessError
+from harness.execution.executors.node_folder import node_folder
 from harness.execution.executors.slot import TELL_SECONDS, Lane
 from harness.execution.executors.wire import decode, encode, message_of
 from harness.experiment.spec import RunSpec
@@ -90,13 +90,12 @@ def train(order: bytes, files: dict[str, bytes], verdicts: Any) -> Iterator[byte
     """
     said = decode(order)
     yield encode({"node": socket.gethostname()})
-    with tempfile.TemporaryDirectory(prefix="harness-run-") as folder:
-        attempt = Path(folder)
+    with node_folder() as attempt:
         for name, content in files.items():
             (attempt / name).write_bytes(content)
         try:
             _enter(said)
-            status = yield from _train({**said, "attempt": folder}, verdicts)
+            status = yield from _train({**said, "attempt": str(attempt)}, verdicts)
         except ConfigError as error:
             RunDir(attempt).write_error("input", str(error), error)
             status = "failed"

@@ -1,0 +1,66 @@
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.execution.executors.node_folder import node_folder
+
+HOLDS = """
+import time
+from harness.execution.executors.node_folder import node_folder
+with node_folder() as folder:
+    (folder / "checkpoint.latest").write_bytes(bytes(1000))
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return tmp_path
+
+
+def test_it_is_empty_and_goes(temporary: Path) -> None:
+    with node_folder() as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "log.txt").write_text("x")
+    assert list(temporary.iterdir()) == []
+
+
+def test_it_goes_where_the_run_fails(temporary: Path) -> None:
+    with pytest.raises(ZeroDivisionError), node_folder():
+        raise ZeroDivisionError
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL on Windows")
+def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(temporary: Path) -> None:
+    start = [sys.executable, "-c", HOLDS]
+    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        held = Path(process.stdout.readline().strip())
+        with node_folder():
+            assert (held / "checkpoint.latest").exists()
+        assert (held / "checkpoint.latest").exists()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (held / "checkpoint.latest").exists()
+    with node_folder():
+        assert not held.exists()
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_is_not_ours_stays(temporary: Path) -> None:
+    file = temporary / "harness-run-notes"
+    folder = temporary / "harness-run-pictures"
+    file.write_text("of somebody else")
+    folder.mkdir()
+    with node_folder():
+        pass
+    assert sorted(temporary.iterdir()) == [file, folder]

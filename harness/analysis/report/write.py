@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic_core import to_json
 
 from harness.analysis.chart import Picture
 from harness.analysis.findings import Findings
@@ -39,7 +41,7 @@ def write(found: Findings, document: Document, folder: Path) -> list[Path]:
         "index.html": html(document),
         "brief.html": brief(document),
         "report.md": document.markdown(),
-        "report.json": json.dumps(data(found, document), indent=1, ensure_ascii=False),
+        "report.json": to_json(data(found, document), indent=1).decode(),
     }
     tables = tidy(found)
     texts |= {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()}
@@ -53,13 +55,22 @@ def write(found: Findings, document: Document, folder: Path) -> list[Path]:
 
 def tidy(found: Findings) -> dict[str, pd.DataFrame]:
     """Return every table of a report by name; paths are relative to the experiment's results."""
-    tables = {
+    long = {
         "runs": _shareable(found.runs),
+        "classes": found.classes,
+        "confirmed_runs": _shareable(found.confirmed_runs),
+        "missing": found.missing(),
+    }
+    return {name: table for name, table in long.items() if len(table)} | _summaries(found)
+
+
+def _summaries(found: Findings) -> dict[str, pd.DataFrame]:
+    """Return the tables that ``report.json`` has as well."""
+    tables = {
         "leaderboard": found.board,
         "differences": pd.concat([found.gains, found.other_gains]),
         "main_effects": pd.concat([found.effects, found.other_effects]),
         "interactions": found.interactions,
-        "classes": found.classes,
         "gap": found.gap,
         "balanced": found.balanced,
         "costs": found.costs,
@@ -67,8 +78,6 @@ def tidy(found: Findings) -> dict[str, pd.DataFrame]:
         "datasets": found.datasets,
         "ranks": found.ranks,
         "confirmed": found.confirmed,
-        "confirmed_runs": _shareable(found.confirmed_runs),
-        "missing": found.missing(),
         "recipes": found.recipes,
         "environments": found.environments,
     }
@@ -78,13 +87,12 @@ def tidy(found: Findings) -> dict[str, pd.DataFrame]:
 def _shareable(runs: pd.DataFrame) -> pd.DataFrame:
     if runs.empty:
         return runs
-    folders = [Path(path).name for path in runs["path"]]
+    folders = [os.path.basename(path) for path in runs["path"]]
     return runs.assign(path=folders, notes=["; ".join(notes) for notes in runs["notes"]])
 
 
 def data(found: Findings, document: Document) -> dict[str, Any]:
     """Return the report as plain JSON values; what is not a number is null."""
-    left_out = ("runs", "confirmed_runs", "classes", "missing")
     return {
         "schema": SCHEMA,
         "experiment": found.experiment.name,
@@ -102,8 +110,7 @@ def data(found: Findings, document: Document) -> dict[str, Any]:
         "planned": len(found.specs),
         "tables": {
             name: json.loads(table.to_json(orient="records"))
-            for name, table in tidy(found).items()
-            if name not in left_out
+            for name, table in _summaries(found).items()
         },
     }
 

@@ -43,7 +43,7 @@ class Options:
         fail_fast: Stop after the first failure.
         max_failures: Start no more after so many runs failed or diverged.
         max_hours: Start no more after so many hours.
-        run_timeout: Seconds after which a run is taken to hang and ended (`local` alone).
+        run_timeout: Seconds after which a run is taken to hang and ended (not `inline`).
         checkpoint_every: Seconds of training between two checkpoints of a run.
         yes: Go on beyond `GRID_LIMIT` runs.
         track: Mirror to MLflow.
@@ -92,8 +92,10 @@ def check_options(options: Options) -> None:
         )
     if options.shard is not None:
         parse(options.shard)
-    if options.run_timeout is not None and options.executor != "local":
-        raise ConfigError("--run-timeout needs --executor local: only it can end a run that hangs")
+    if options.run_timeout is not None and options.executor == "inline":
+        raise ConfigError(
+            "--run-timeout needs --executor local or ray: a process cannot end a run of its own"
+        )
 
 
 def select(runs: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]:
@@ -154,6 +156,7 @@ def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
             options.runs_per_gpu,
             keep_weights,
             options.checkpoint_every,
+            options.run_timeout,
         )
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
     return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)

@@ -54,6 +54,10 @@ def test_shards_are_done_merged_and_shown(capsys: pytest.CaptureFixture[str]) ->
     [
         (["run", "it.yaml", "--shard", "3/2"], "--shard 3/2: expected I/N"),
         (["run", "it.yaml", "--address", "local"], "--address local: needs --executor ray"),
+        (
+            ["run", "it.yaml", "--executor", "inline", "--run-timeout", "9"],
+            "--run-timeout needs --executor local or ray",
+        ),
         (["run", "it.yaml", "--executor", "ray", "--device", "mps"], "it is auto, cpu or cuda"),
         (["merge", "all", "nowhere"], "there is no such results folder"),
         (["merge", "all"], "Missing argument"),

@@ -54,6 +54,8 @@ class Mishap(Windowed):
             raise RuntimeError("it went wrong")
         if self.how == "wait":
             time.sleep(0.15)
+        if self.how == "hang":
+            time.sleep(1000)
         if self.how == "print":
             print("on GPU", os.environ.get("CUDA_VISIBLE_DEVICES"))
         one = np.ones(len(batch.labels), np.float32)
@@ -213,6 +215,30 @@ def test_a_run_that_dies_costs_only_itself(
     raised = next(spec for spec in specs if spec.recipe == "raises")
     assert "Traceback" in (summary.paths[raised.key] / "log.txt").read_text()
     assert capfd.readouterr().out == "", "standard output is ours, not Ray's"
+
+
+def test_a_run_that_hangs_is_ended_when_its_time_is_over(
+    on: Callable[..., Ray],
+    plugin: str,
+    make_experiment: Callable[..., Experiment],
+    store: Store,
+) -> None:
+    recipes = {
+        "hangs": [{"name": "mishap", "how": "hang"}],
+        **{name: [{"name": "mixup", "p": p}] for name, p in (("a", 0.1), ("b", 0.2), ("c", 0.3))},
+    }
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs, store, on(timeout=20.0))
+    assert by_recipe(specs, summary) == {
+        **dict.fromkeys(("nothing", *"abc"), "done"),
+        "hangs": "failed",
+    }
+    (key,) = summary.failures
+    assert summary.failures[key] == "not done after 20 s (--run-timeout); its process was ended"
+    error = json.loads((summary.paths[key] / "error.json").read_text())
+    assert error["kind"] == "timeout"
+    again = expand(make_experiment(recipes={"d": recipes["a"]}, plugins=[plugin])).runs
+    assert set(run(again, store, on(timeout=20.0)).statuses.values()) == {"done"}
 
 
 def test_a_node_that_is_killed_costs_no_run(

@@ -19,6 +19,7 @@ from typing import Any
 from harness.cache import VARIABLE as CACHE
 from harness.errors import ConfigError
 from harness.execution.attempts import clear
+from harness.execution.executors.endings import write_timeout
 from harness.execution.executors.ray_cluster import connect
 from harness.execution.executors.ray_node import Verdicts, check, train, version
 from harness.execution.executors.ray_room import Node, Room, room
@@ -37,11 +38,12 @@ _HALT_SECONDS = 20.0
 
 @dataclass
 class _Task:
-    """A run under way: its job, a name for this try, and the node it is on once that is known."""
+    """A run under way: its job, a name for this try, and the node that has it, since when."""
 
     job: Job
     run: str
     node: str = "a node"
+    begun: float | None = None
 
 
 class Ray:
@@ -55,6 +57,7 @@ class Ray:
         runs_per_gpu: Runs that share a GPU.
         keep_weights: Whether runs write their weights.
         checkpoint_every: Seconds of training between two checkpoints.
+        timeout: Seconds on a node after which a run is taken to hang, or None.
 
     Raises:
         ConfigError: There is no such cluster, or no room in it.
@@ -68,9 +71,11 @@ class Ray:
         runs_per_gpu: int = 1,
         keep_weights: bool = True,
         checkpoint_every: float = CHECKPOINT_SECONDS,
+        timeout: float | None = None,
     ) -> None:
         self._keep_weights = keep_weights
         self._checkpoint_every = checkpoint_every
+        self._timeout = timeout
         self._ray, self._ours = connect(address)
         try:
             self._room: Room = room(self._nodes(), device, jobs, runs_per_gpu)
@@ -119,6 +124,8 @@ class Ray:
                 ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_LOOK_SECONDS)
                 for stream in ready:
                     yield from self._hear(stream, judge, again)
+                if self._timeout is not None:
+                    yield from self._end_overdue(self._timeout)
                 if self._halted is not None:
                     if not told and self._verdicts is not None:
                         self._verdicts.halt.remote()
@@ -127,8 +134,7 @@ class Ray:
                         return
         finally:
             for stream in self._running:
-                with contextlib.suppress(self._ray.exceptions.RayError):
-                    self._ray.cancel(stream, force=True)
+                self._kill(stream)
             self._running = {}
             self.close()
 
@@ -193,7 +199,7 @@ class Ray:
         head, _, content = data.partition(b"\n")
         said = decode(head)
         if "node" in said:
-            task.node = said["node"]
+            task.node, task.begun = said["node"], time.monotonic()
         elif "file" in said:
             _receive(task.job, said["file"], said["at"], content)
         elif said.get("finished") == "no_space":
@@ -217,6 +223,20 @@ class Ray:
             RunDir(job.attempt).log(message)
             RunDir(job.attempt).write_error(kind, message)
         return job, Finished(status)
+
+    def _end_overdue(self, timeout: float) -> Iterator[tuple[Job, Message]]:
+        """End the process of each run that takes too long."""
+        for stream, task in list(self._running.items()):
+            if task.begun is not None and time.monotonic() - task.begun > timeout:
+                self._kill(stream)
+                del self._running[stream]
+                clear(task.job.attempt)
+                write_timeout(task.job, timeout)
+                yield task.job, Finished("failed")
+
+    def _kill(self, stream: Any) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.cancel(stream, force=True)
 
     def _lost(
         self, stream: Any, error: Exception, again: deque[Job]

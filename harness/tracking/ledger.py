@@ -59,6 +59,10 @@ class Ledger:
         ended = (entry for entry in self._entries if entry.status in ENDED)
         return {entry.key: entry for entry in ended if entry.place == place}
 
+    def run_ids(self, place: str) -> set[str]:
+        """Return the id of every run that was ever written at `place`."""
+        return {entry.run_id for entry in self._entries if entry.place == place}
+
     def place(self, fingerprint: str) -> str | None:
         """Return the place last written to at an address, or None."""
         places = [e.place for e in self._entries if e.place.startswith(f"{fingerprint}/")]

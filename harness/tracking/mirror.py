@@ -7,6 +7,7 @@ view (among MLflow's deleted runs, which can be restored). An attempt that goes 
 goes on with the MLflow run, too.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -163,14 +164,12 @@ class Mirror:
     def _serve(self) -> None:
         while True:
             waits = self._recorder is not None and self._recorder.waits
-            try:
+            with contextlib.suppress(queue.Empty):
                 task = self._tasks.get(timeout=FLUSH_SECONDS if waits else None)
-            except queue.Empty:
-                self._try(lambda recorder: recorder.flush())
-                continue
-            if task is None:
-                return
-            task()
+                if task is None:
+                    return
+                task()
+            self._try(Recorder.flush)
 
     def _try(self, write: Callable[[Recorder], None], spec: RunSpec | None = None) -> None:
         """Write; a failure, ours or MLflow's, is said once and leaves the run to `sync`."""

@@ -6,10 +6,9 @@ processes open a fresh database. Every error comes out as a `TrackingError` with
 
 import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,17 +146,21 @@ class Connection:
         """Copy files to a run, into a folder of its artifacts; what has their names gives way."""
         if not self.keeps_artifacts or not files:
             return
-        with _told(self.address), tempfile.TemporaryDirectory() as name:
+        with _told(self.address):
+            log = self._logs_artifacts(run_id)
             for file in files:
-                _placed(file, Path(name) / file.name)
-            uri = self._artifact_uris.get(run_id)
-            if uri is None or not self.address.is_database:
-                self._client.log_artifacts(run_id, name, folder or None)
-            else:  # as the client does, which would first read all that it has of the run
-                from mlflow.store.artifact import artifact_repository_registry as registry
+                log(str(file), folder or None)
 
-                repository = registry.get_artifact_repository(uri, tracking_uri=self.address.uri)
-                repository.log_artifacts(name, folder or None)
+    def _logs_artifacts(self, run_id: str) -> Callable[[str, str | None], None]:
+        uri = self._artifact_uris.get(run_id)
+        if uri is None or not self.address.is_database:
+            return partial(self._client.log_artifact, run_id)
+        # what the client comes to, which would first read all that MLflow has of the run
+        from mlflow.store.artifact import artifact_repository_registry as registry
+
+        repository = registry.get_artifact_repository(uri, tracking_uri=self.address.uri)
+        log: Callable[[str, str | None], None] = repository.log_artifact
+        return log
 
     def describe(self, tags: Mapping[str, str]) -> None:
         """Set tags of the experiment that it does not have yet, or has otherwise."""
@@ -189,13 +192,22 @@ class Connection:
         Raises:
             UnreachableError: MLflow does not answer.
         """
+        return self.params(run_id) is not None
+
+    def params(self, run_id: str) -> dict[str, str] | None:
+        """Return the parameters of a run, or None where it is not there or was deleted.
+
+        Raises:
+            UnreachableError: MLflow does not answer.
+        """
         try:
             with _told(self.address):
-                return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+                run = self._client.get_run(run_id)
         except UnreachableError:
             raise
         except TrackingError:
-            return False
+            return None
+        return dict(run.data.params) if run.info.lifecycle_stage == "active" else None
 
     def remove(self, run_id: str) -> None:
         """Take a run out of view; MLflow's "deleted" runs still have it, and can restore it."""
@@ -220,14 +232,6 @@ class Connection:
             token = page.token
             if not token:
                 return
-
-
-def _placed(file: Path, target: Path) -> None:
-    """Have a file at a second place, without a copy where the two can be one."""
-    try:
-        os.link(file, target)
-    except OSError:  # another disk, or one that has no links
-        shutil.copyfile(file, target)
 
 
 def _is_here(address: Address, experiment: Any) -> bool:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic_core import from_json
 
 from harness.errors import StoreError
 from harness.execution.runner import status_of
-from harness.execution.store import read_json
 from harness.experiment.metric_names import METRICS
 from harness.tracking.keys import class_keys
 
@@ -107,7 +107,10 @@ def read(path: Path) -> Found:
         StoreError: A file is missing or torn.
     """
     outcome, content = _outcome(path)
-    found = read_json(path / outcome)
+    try:
+        found = from_json(content)
+    except ValueError as error:
+        raise StoreError(f"{path / outcome} cannot be read: {error}") from None
     failed = outcome == "error.json"
     return Found(
         status=status_of(path) if failed else str(found.get("status", "failed")),

@@ -23,9 +23,10 @@ from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, En
 from harness.tracking.mlflow import Connection, Tracked, UnreachableError
 from harness.tracking.record import Point
 from harness.tracking.studies import FOLDER, Study, StudyRecorder
-from harness.training.rundir import git_commit
+from harness.training.rundir import RESUMED, git_commit
 
 _KILLED = "killed"
+_REFUSED = "its checkpoint could not be used, and it was trained again from scratch"
 _LEFT = "Stopped before it ended by a driver that is gone: it counts for nothing and is done again."
 
 FLUSH_SECONDS = 5.0
@@ -56,6 +57,7 @@ class _Live:
 
     ``run_id`` is empty until it is RUNNING there. ``heard`` is the last step whose points were sent
     or wait; a run that goes on from a checkpoint tells of the evaluations before it once more.
+    ``reopened`` is of an attempt that has a checkpoint, which it need not be able to use.
     """
 
     spec: RunSpec
@@ -68,6 +70,12 @@ class _Live:
     sent_at: int = 0
     steps: int | None = None
     described: bool = False
+    reopened: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether something of it waits to be written."""
+        return bool(self.points) or not self.run_id
 
 
 class Recorder:
@@ -88,6 +96,7 @@ class Recorder:
         self._ledger = Ledger(store.path)
         self._ended = self._ledger.ended(connection.place)
         self._last = self._ledger.last(connection.place)
+        self._told = self._ledger.run_ids(connection.place)
         self._live: dict[str, _Live] = {}
         self._commit = git_commit()
         self._owner = owner(connection.address)
@@ -106,15 +115,22 @@ class Recorder:
         self._live[spec.key] = run or _Live(spec, now)
 
     def _reopened(self, spec: RunSpec, now: int) -> _Live | None:
-        """Return the run of an attempt that was cut off, RUNNING again, if MLflow still has it."""
+        """Return the run of an attempt that was cut off, RUNNING again, if MLflow still has it.
+
+        Not where it is known by another name since, which MLflow refuses to change.
+        """
         entry = self._last.get(spec.key)
-        if entry is None or entry.status in ENDED or not self._mlflow.is_active(entry.run_id):
+        if entry is None or entry.status in ENDED:
+            return None
+        known = self._mlflow.params(entry.run_id)
+        named = describe.params(spec, None).items()
+        if known is None or any(known.get(name, value) != value for name, value in named):
             return None
         self._mlflow.reopen(entry.run_id)
-        self._mlflow.log(entry.run_id, tags=self._running(spec, spec.key))
+        self._mlflow.log(entry.run_id, tags=self._running(spec, spec.key) | _of(self._commit))
         sent = self._mlflow.last_step(entry.run_id, record.EVERY_EVALUATION)
         self._note(replace(entry, status=RUNNING))
-        return _Live(spec, now, entry.run_id, heard=sent, sent=sent)
+        return _Live(spec, now, entry.run_id, heard=sent, sent=sent, reopened=True)
 
     def progressed(self, spec: RunSpec, message: Progressed, now: int) -> None:
         """Keep the points of an evaluation; those of the last step come with the result."""
@@ -123,19 +139,21 @@ class Recorder:
             return
         run.steps, run.heard = message.steps, message.step
         run.points += record.live(message.values, message.step, now)
-        self.flush()
 
     @property
     def waits(self) -> bool:
         """Whether a live run, or points of one, wait to be written."""
-        return any(run.points or not run.run_id for run in self._live.values())
+        return any(run.waits for run in self._live.values())
 
     def flush(self) -> None:
-        """Write what has waited for its time."""
-        for run in self._live.values():
-            due = time.monotonic() - run.flushed >= FLUSH_SECONDS
-            if due and (run.points or not run.run_id):
-                self._flush(run)
+        """Write what has waited for its time; a run where that fails is left to a later `sync`."""
+        for run in list(self._live.values()):
+            if run.waits and time.monotonic() - run.flushed >= FLUSH_SECONDS:
+                try:
+                    self._flush(run)
+                except Exception:
+                    self.forget(run.spec)
+                    raise
 
     def _flush(self, run: _Live) -> None:
         if not run.run_id:
@@ -144,7 +162,8 @@ class Recorder:
         self._mlflow.log(run.run_id, run.points, params)
         run.sent = max([run.sent, *(point.step for point in run.points)])
         run.sent_at = max([run.sent_at, *(point.time for point in run.points)])
-        run.points, run.described, run.flushed = [], True, time.monotonic()
+        run.described = run.steps is not None  # else once more, with the number of steps
+        run.points, run.flushed = [], time.monotonic()
 
     def finished(self, spec: RunSpec, path: Path) -> None:
         """Write what a committed run came to; all of it where its beginning was missed."""
@@ -180,7 +199,7 @@ class Recorder:
             **describe.tags(spec, key),
             **(ended or self._running(spec, key)),
             "harness.store": self._owner,
-            **({"mlflow.source.git.commit": commit} if commit else {}),
+            **_of(commit),
         }
         run_id = self._mlflow.create(describe.run_name(spec), tags, began)
         self._note(Entry(key, run_id, RUNNING, self._mlflow.place))
@@ -194,6 +213,10 @@ class Recorder:
         found = record.read(path)
         previous = self._ended.get(key)
         commit = self._commit if run else None  # of a run of before, ours says nothing
+        if run is not None and run.reopened and _from_scratch(found):
+            note = describe.note(spec, key, self._source, _KILLED, _REFUSED)
+            self._kill(run.run_id, key, note)
+            run = _Live(spec, run.began)
         run = run or _Live(spec, found.began)
         points = record.points(found, self._per_class, max(run.began, run.sent_at), run.sent)
         tags = self._final_tags(spec, key, found)
@@ -254,6 +277,7 @@ class Recorder:
 
     def _note(self, entry: Entry) -> None:
         self._ledger.add(entry)
+        self._told.add(entry.run_id)
         self._last[entry.key] = entry
         if entry.status in ENDED:
             self._ended[entry.key] = entry
@@ -315,9 +339,18 @@ class Recorder:
 
     def _is_mine(self, run: Tracked) -> bool:
         """Whether a run came from this results folder; a server is shared with others."""
-        last = self._last.get(run.key)
-        told = last is not None and last.run_id == run.run_id
+        told = run.run_id in self._told
         return self._mlflow.address.own or run.store == self._owner or told
+
+
+def _of(commit: str | None) -> dict[str, str]:
+    return {"mlflow.source.git.commit": commit} if commit else {}
+
+
+def _from_scratch(found: record.Found) -> bool:
+    """Whether a run has a result, and did not come to it from a checkpoint."""
+    notes = found.result.get("notes", ())
+    return bool(found.result) and not any(note.startswith(RESUMED) for note in notes)
 
 
 def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, str]]:

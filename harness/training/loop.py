@@ -26,6 +26,7 @@ from harness.training.metrics import evaluate, quick
 from harness.training.models import Classifier
 from harness.training.pipeline import Pipeline
 from harness.training.position import Best, Outcome, Position, restored, saved
+from harness.training.rundir import RESUMED
 from harness.training.staging import Stager
 from harness.training.step import (
     Eager,
@@ -173,7 +174,7 @@ class Loop:
         """Return where to go on: at the last checkpoint, or at the beginning."""
         if self.checkpoints is not None and (state := self.checkpoints.read()) is not None:
             at = restored(state, step, self.model, self.device)
-            at.outcome.notes.append(f"resumed from step {at.step} of {self.steps}")
+            at.outcome.notes.append(f"{RESUMED} {at.step} of {self.steps}")
             return at
         return Position(Outcome(np.zeros(len(self.train_counts), np.int64)))
 

@@ -28,6 +28,9 @@ WEIGHTS = "model.pt"
 CHECKPOINTS = ("checkpoint.latest", "checkpoint.previous")
 """Files to go on from, the last one first; a run that is done has none."""
 
+RESUMED = "resumed from step"
+"""Begins the note of a run that went on from a checkpoint."""
+
 CHECKPOINT_SECONDS = 60.0
 """Training between two checkpoints, unless somebody says otherwise; a shorter run writes none."""
 

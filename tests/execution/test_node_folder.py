@@ -56,6 +56,13 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tempora
     assert list(temporary.iterdir()) == []
 
 
+def test_a_folder_half_deleted_goes(temporary: Path) -> None:
+    (temporary / "harness-run-x").mkdir()
+    (temporary / "harness-run-x" / ".lock").touch()
+    with node_folder():
+        assert len(list(temporary.glob("harness-run-*"))) == 1
+
+
 def test_what_is_not_ours_stays(temporary: Path) -> None:
     file = temporary / "harness-run-notes"
     folder = temporary / "harness-run-pictures"

@@ -101,6 +101,7 @@ class Committer:
         names: Sequence[str] = tuple("0123456789"),
         counts: Sequence[int] | None = None,
         seed: int = 0,
+        notes: Sequence[str] = (),
     ) -> Path:
         path = self.store.begin(spec)
         folder = RunDir(path)
@@ -116,6 +117,7 @@ class Committer:
             "status": status,
             "metrics": {},
             "steps": STEPS,
+            "notes": list(notes),
             "class_names": list(names),
             "train_counts": list(counts),
             "row_digests": {"train": "7" * 64, "subset": "5" * 64},

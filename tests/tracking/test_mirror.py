@@ -18,6 +18,7 @@ from harness.execution.runner import Progressed
 from harness.experiment.schema import Tracking
 from harness.tracking import mirror as module
 from harness.tracking import recorder
+from harness.tracking.address import database
 from harness.tracking.ledger import Ledger
 from harness.tracking.mirror import is_behind, open_tracking, sync
 from harness.tracking.mlflow import Connection, UnreachableError
@@ -51,6 +52,13 @@ def under_way(mirror, spec):
     """A run that MLflow knows of: with `at_once`, from its first evaluation on."""
     mirror.started(spec)
     mirror.progressed(spec, evaluation(4))
+
+
+def drain(mirror):
+    """Wait until the thread of a mirror has done all that it was given."""
+    done = threading.Event()
+    mirror._tasks.put(done.set)
+    assert done.wait(60)
 
 
 def run_one(mirror, committer, spec, **options):
@@ -139,6 +147,67 @@ def test_points_of_a_live_run_are_seen_before_it_ends(opened, specs, read, resul
     assert run.data.params["recipe"] == specs[0].recipe
 
 
+def test_a_run_seen_before_its_first_evaluation_has_all_of_its_parameters(
+    opened, committer, specs, read, results, at_once
+):
+    mirror = opened()
+    mirror.started(specs[0])
+    mirror.progressed(specs[0], evaluation(4))
+    mirror.started(specs[1])
+    for spec in specs[:2]:
+        mirror.finished(spec, "done", committer.commit(spec))
+    mirror.close()
+    for spec in specs[:2]:
+        assert read(results).one(spec).data.params["steps"] == "40"
+
+
+def test_a_long_run_is_seen_while_short_ones_come_and_go(opened, committer, specs, monkeypatch):
+    made, create = [], Connection.create
+    monkeypatch.setattr(
+        Connection, "create", lambda self, *args: made.append(args[0]) or create(self, *args)
+    )
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.0)
+    mirror, full = opened(), threading.Event()
+    mirror._tasks.put(full.wait)  # the thread never finds the queue empty
+    mirror.started(specs[0])
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.0)
+    mirror.started(specs[1])
+    mirror.finished(specs[1], "done", committer.commit(specs[1]))
+    full.set()
+    mirror.close()
+    assert made[0].startswith(f"{specs[0].recipe} ")
+
+
+def test_a_run_that_cannot_be_written_leaves_the_other_live_ones(
+    opened, committer, specs, read, results, warned, monkeypatch, at_once
+):
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
+    log = Connection.log
+    mirror = opened()
+    for spec in specs[:3]:
+        under_way(mirror, spec)
+    drain(mirror)
+    bad = read(results).one(specs[1]).info.run_id
+
+    def flaky(self, run_id, *args, **more):
+        if run_id == bad:
+            raise TrackingError("it was deleted")
+        log(self, run_id, *args, **more)
+
+    monkeypatch.setattr(Connection, "log", flaky)
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 1000.0)
+    for spec in specs[:3]:
+        mirror.progressed(spec, evaluation(8))
+    drain(mirror)
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 0.0)
+    mirror.progressed(specs[0], evaluation(12))  # the points of all are due
+    for spec in (specs[0], specs[2]):
+        mirror.finished(spec, "done", committer.commit(spec))
+    mirror.close()
+    assert len(warned) == 1
+    assert read(results).statuses() == ["FINISHED", "FINISHED", "RUNNING"]
+
+
 def test_short_runs_take_one_request_of_points(opened, committer, specs, monkeypatch):
     calls = []
     log = Connection.log
@@ -153,13 +222,17 @@ def test_short_runs_take_one_request_of_points(opened, committer, specs, monkeyp
     assert len(calls) == 1
 
 
-def test_failed_diverged_and_abandoned_runs(opened, committer, specs, read, results, at_once):
+def test_failed_diverged_and_abandoned_runs(
+    opened, committer, specs, read, results, at_once, monkeypatch
+):
     failed, diverged, abandoned, unseen = specs[:4]
     with opened() as mirror:
         run_one(mirror, committer, failed, status="failed")
         run_one(mirror, committer, diverged, status="diverged")
         under_way(mirror, abandoned)
         mirror.abandoned(abandoned)
+    monkeypatch.setattr(recorder, "FLUSH_SECONDS", 5.0)
+    with opened() as mirror:
         mirror.started(unseen)
         mirror.abandoned(unseen)
     reader = read(results)
@@ -343,6 +416,9 @@ def test_a_run_that_a_killed_driver_left_is_closed_and_stands_once(
     assert sync(results, experiment) == recorder.Synced()
 
 
+RESUMED = ["resumed from step 12 of 40"]
+
+
 def cut_off(opened, store, spec, *, told=True):
     """A run whose driver ended at step 12 of 40, heard of up to step 16."""
     mirror = opened()
@@ -367,7 +443,7 @@ def test_a_run_goes_on_from_its_checkpoint_in_the_same_mlflow_run(
     assert before.info.status == ("KILLED" if told else "RUNNING")
 
     mirror = opened()
-    attempt = committer.attempt(spec)
+    attempt = committer.attempt(spec, notes=RESUMED)
     mirror.started(spec)
     for step in (4, 8, 12, 16, 20):  # a slot tells again what was before the checkpoint
         mirror.progressed(spec, evaluation(step))
@@ -383,6 +459,46 @@ def test_a_run_goes_on_from_its_checkpoint_in_the_same_mlflow_run(
     steps = [step for step, _ in read(results).history(after, "lr")]
     assert steps == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40], "each once"
     assert read(results).removed() == []
+
+
+def test_a_checkpoint_that_could_not_be_used_leaves_no_run_of_two_attempts(
+    opened, committer, specs, read, results, at_once
+):
+    spec = specs[0]
+    cut_off(opened, committer.store, spec)
+    (before,) = read(results).runs()
+    mirror = opened()
+    attempt = committer.attempt(spec, notes=["the checkpoint of step 12 was not used: …"])
+    mirror.started(spec)
+    for step in (4, 8, 12, 16, 20):
+        mirror.progressed(spec, evaluation(step))
+    mirror.finished(spec, "done", committer.store.commit(spec, attempt))
+    mirror.close()
+    assert read(results).statuses() == ["FINISHED", "KILLED"]
+    old = read(results).client.get_run(before.info.run_id)
+    assert old.info.status == "KILLED"
+    assert "trained again from scratch" in old.data.tags["mlflow.note.content"]
+    whole = read(results).one(spec, **{"harness.status": "done"})
+    losses = read(results).history(whole, "train/loss")
+    assert losses == [(4 * (k + 1), 2.0 / (k + 1)) for k in range(10)], "as history.csv has them"
+
+
+def test_a_run_with_another_name_since_is_a_run_of_its_own(
+    opened, committer, specs, read, results, warned, at_once
+):
+    spec = specs[0]
+    cut_off(opened, committer.store, spec)
+    renamed = replace(spec, recipe="by another name")
+    assert renamed.key == spec.key
+    mirror = opened()
+    attempt = committer.attempt(renamed, notes=RESUMED)
+    mirror.started(renamed)
+    mirror.finished(renamed, "done", committer.store.commit(renamed, attempt))
+    mirror.close()
+    assert warned == []
+    assert read(results).statuses() == ["FINISHED", "KILLED"]
+    found = read(results).one(spec, **{"harness.status": "done"})
+    assert found.data.params["recipe"] == "by another name"
 
 
 def test_an_attempt_without_a_checkpoint_is_a_run_of_its_own(
@@ -458,6 +574,25 @@ def test_runs_of_other_people_are_left_alone(opened, results, experiment, commit
     (committer.store.path / "mirrored.jsonl").unlink()
     assert sync(results, experiment).closed == 0
     assert client.get_run(other).info.status == "RUNNING"
+
+
+def test_a_run_left_on_a_shared_store_is_closed_from_another_machine(
+    opened, results, experiment, committer, specs, read, at_once, monkeypatch, tmp_path
+):
+    (tmp_path / "shared").mkdir()
+    shutil.copy(results / "mlflow.db", tmp_path / "shared")
+    shared = {"uri": database(tmp_path / "shared")}
+    mirror = opened(**shared)
+    under_way(mirror, specs[0])
+    mirror.close()  # the driver dies here
+    monkeypatch.setattr(recorder.platform, "node", lambda: "another machine")
+    mirror = opened(**shared)
+    run_one(mirror, committer, specs[0])
+    mirror.close()
+    assert read(tmp_path / "shared").statuses() == ["FINISHED", "RUNNING"]
+    changed = replace(experiment, tracking=Tracking(**shared))
+    assert sync(results, changed).closed == 1
+    assert read(tmp_path / "shared").statuses() == ["FINISHED", "KILLED"]
 
 
 def test_a_live_run_is_not_closed_by_its_own_driver(

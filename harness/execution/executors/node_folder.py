@@ -1,4 +1,4 @@
-"""A folder of a node for the files of one run, which does not outlive its process for long.
+"""A folder of a node for the files of one run, which outlives a killed process until the next run.
 
 A process that is killed cleans up nothing. Each folder is locked while its process lives, and the
 next run on the node deletes those that nobody holds.
@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 
 _NEW, _HELD = "harness-new-", "harness-run-"
-_LOCK = ".lock"
+_LOCK, _FILES = ".lock", "run"
 
 
 @contextlib.contextmanager
@@ -29,14 +29,19 @@ def node_folder() -> Iterator[Path]:
     with filelock.FileLock(made / _LOCK):
         made.rename(held)  # whoever sees it under this name sees it locked
         try:
-            (held / "run").mkdir()
-            yield held / "run"
+            (held / _FILES).mkdir()
+            yield held / _FILES
         finally:
-            shutil.rmtree(held, ignore_errors=True)
+            _delete(held)
 
 
 def _sweep() -> None:
     for lock in Path(tempfile.gettempdir()).glob(f"{_HELD}*/{_LOCK}"):
         # a living process, or another user, is left alone
         with contextlib.suppress(OSError, filelock.Timeout), filelock.FileLock(lock, timeout=0):
-            shutil.rmtree(lock.parent, ignore_errors=True)
+            _delete(lock.parent)
+
+
+def _delete(held: Path) -> None:
+    shutil.rmtree(held / _FILES, ignore_errors=True)  # the lock last: what has it is found again
+    shutil.rmtree(held, ignore_errors=True)

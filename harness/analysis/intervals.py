@@ -18,6 +18,13 @@ LEVEL = 0.95
 FEWEST_SEEDS = 3
 """Below this many pairs there is no interval: the comparison is exploratory."""
 
+MOST_ALONE = 0.1
+"""Share of a metric that may rest on classes with a single test image each: of such a class nothing
+says how much its images vary."""
+
+_ALIKE = 1e-9
+"""Differences below this are of rounding."""
+
 MARGIN = 0.005
 """Half a point: a difference inside it, on either side, is none in practice."""
 
@@ -61,6 +68,9 @@ def over_seeds(mean: ArrayLike, sd: ArrayLike, n: ArrayLike, folds: ArrayLike = 
     and Bengio 2003), whose variance is sd² · (1/n + 1/(folds − 1)), the last term being the size
     of test / the size of train.
 
+    Values that are all the same but not zero have no interval: seeds that never differ are those
+    of a test set too small to show it, and prove nothing.
+
     Args:
         mean: Mean of n values, one per block (a seed, or a seed and fold).
         sd: Their standard deviation with n − 1.
@@ -69,9 +79,14 @@ def over_seeds(mean: ArrayLike, sd: ArrayLike, n: ArrayLike, folds: ArrayLike = 
     """
     mean, sd, n, folds = (np.asarray(value, np.float64) for value in (mean, sd, n, folds))
     overlap = np.where(folds > 1, 1 / np.maximum(folds - 1, 1), 0.0)
-    enough = n >= FEWEST_SEEDS
+    enough = (n >= FEWEST_SEEDS) & ~_alike(mean, sd)
     variance = np.where(enough, sd**2 * (1 / np.maximum(n, 1) + overlap), np.nan)
     return _interval(mean, variance, np.where(enough, n - 1, np.nan))
+
+
+def _alike(mean: Floats, sd: Floats) -> NDArray[np.bool_]:
+    """Whether values that vary about a mean never do, and are not zero."""
+    return (sd < _ALIKE) & (np.abs(mean) >= _ALIKE)
 
 
 def of_blocks(values: ArrayLike, folds: int = 0) -> Interval:
@@ -126,9 +141,9 @@ class ImageSample:
         self._share = _sums(self._weights, self._strata)
 
     @property
-    def alone(self) -> int:
-        """Strata with a single group, whose variance is taken to be that of the others."""
-        return int((self._groups == 1).sum())
+    def alone(self) -> float:
+        """Share of the metric in strata with a single group, which borrow the others' variance."""
+        return float(self._share[self._groups == 1].sum() / self._share.sum())
 
     def interval(self, scores: NDArray[np.floating[Any]]) -> Interval:
         """Return the mean over seeds of Σᵢ weightᵢ · scoreᵢ, for new seeds *and* new images.
@@ -145,13 +160,15 @@ class ImageSample:
                 recipe is right than another.
 
         Returns:
-            No interval for fewer than `FEWEST_SEEDS` seeds, or where no stratum has two groups.
+            No interval for fewer than `FEWEST_SEEDS` seeds, where more than `MOST_ALONE` of the
+            metric lies in strata with a single group, or where neither seeds nor images vary about
+            a mean that is not zero.
         """
         scores = np.asarray(scores, np.float64)[..., self._kept]
         seeds = scores.shape[-2]
         totals = scores @ self._weights
         mean = totals.mean(axis=-1)
-        if seeds < FEWEST_SEEDS or not (self._groups > 1).any():
+        if seeds < FEWEST_SEEDS or self.alone > MOST_ALONE:
             return Interval(mean, *(np.full_like(mean, np.nan) for _ in range(4)))
         cells = self._cells(scores)
         of_seeds = totals.var(axis=-1, ddof=1) / seeds
@@ -160,6 +177,7 @@ class ImageSample:
         both = (rest**2).sum(axis=(-1, -2)) / (seeds * (seeds - 1))
         variance = of_seeds + np.maximum(of_images - both, 0.0)
         df = _satterthwaite(variance, of_seeds**2 / (seeds - 1) + squares, seeds - 1.0)
+        variance = np.where(_alike(mean, np.sqrt(variance)), np.nan, variance)
         wide = _half(of_seeds, seeds - 1.0) > _half(variance, df)
         return _interval(mean, np.where(wide, of_seeds, variance), np.where(wide, seeds - 1.0, df))
 

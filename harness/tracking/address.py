@@ -77,7 +77,11 @@ def mask(text: str) -> str:
 
 def database(results: Path) -> str:
     """Return the URI of the database in a results folder."""
-    path = results.expanduser().absolute() / DATABASE
+    return sqlite(results.expanduser().absolute() / DATABASE)
+
+
+def sqlite(path: Path) -> str:
+    """Return the URI of a database in a file, by its absolute path."""
     # the path of a database URI is unquoted when read; what is not ambiguous stays readable
     return "sqlite:///" + re.sub(r"[%?#]", lambda match: quote(match[0]), path.as_posix())
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import TrackingError
-from harness.tracking.address import Address
+from harness.tracking.address import DATABASE, Address, sqlite
 from harness.tracking.record import Point
 
 _ENVIRONMENT = {
@@ -68,6 +68,8 @@ class Connection:
         self.address = address
         self._artifact_uris: dict[str, str] = {}
         with _told(address):
+            if address.own:
+                _make_database(address.results)
             if address.is_database:
                 _check_database(address)
             self._client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
@@ -240,14 +242,32 @@ def _is_here(address: Address, experiment: Any) -> bool:
     return not address.own or location.is_relative_to(address.results)
 
 
+def _make_database(results: Path) -> None:
+    """Have MLflow make the database of a results folder beside its place, where there is none.
+
+    It takes seconds and many transactions: ended in the middle, it would be neither new nor whole.
+    """
+    place = results / DATABASE
+    if place.exists():
+        return
+    from mlflow import MlflowClient
+
+    results.mkdir(parents=True, exist_ok=True)
+    made = results / f".{DATABASE}.new"
+    for left in results.glob(f"{made.name}*"):
+        left.unlink()
+    client = MlflowClient(tracking_uri=sqlite(made))
+    client.search_experiments(max_results=1)
+    client._tracking_client.store.engine.dispose()  # or Windows would not rename it
+    made.rename(place)
+
+
 def _check_database(address: Address) -> None:
     """Try a database before MLflow does, which retries for minutes and upgrades unasked."""
     import sqlalchemy
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
-    if address.own:
-        address.results.mkdir(parents=True, exist_ok=True)
     try:
         engine = sqlalchemy.create_engine(address.uri, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:

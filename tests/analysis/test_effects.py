@@ -121,7 +121,7 @@ def test_coverage_of_effects_over_2000_studies(seeds):
 
 
 def test_a_tight_interval_around_nothing_is_no_difference():
-    runs = crossed(TWO, lambda at, seed: 0.5 + 0.0001 * (seed + len(at["a"])), seeds=5)
+    runs = crossed(TWO, lambda at, seed: 0.5 + 0.0001 * seed * len(at["a"]), seeds=5)
     table = main_effects(runs, METRIC)
     assert table["verdict"].unique().tolist() == [SAME]
     assert main_effects(runs, METRIC, margin=0.0)["verdict"].unique().tolist() != [SAME]
@@ -180,13 +180,16 @@ def test_incomplete_pairs_are_left_out_of_every_seed_and_counted():
     def value(at, seed):
         if at == {"a": "x", "b": "y", "c": "none"} and seed == 1:
             return None
-        return 0.5 + (0.1 if at["a"] == "x" else 0.0) + 0.5 * (at["a"] == "x" and at["b"] == "y")
+        on = at["a"] == "x"
+        return 0.5 + on * (0.1 + 0.01 * seed) + 0.5 * (on and at["b"] == "y")
 
     runs = crossed(THREE, value)
     found = row(main_effects(runs, METRIC), factor="a")
     assert (found["pairs"], found["possible"], found["blocks"]) == (3, 4, 4)
-    assert found["estimate"] == pytest.approx(0.1 + 0.5 / 3)
-    assert found["high"] - found["low"] == pytest.approx(0, abs=1e-12)
+    of_seeds = 0.1 + 0.5 / 3 + 0.01 * np.arange(4)
+    low, high = stats.ttest_1samp(of_seeds, 0).confidence_interval()
+    assert found["estimate"] == pytest.approx(of_seeds.mean())
+    assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_a_seed_that_has_hardly_begun_is_left_out_instead_of_the_pairs():

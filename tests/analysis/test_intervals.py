@@ -46,10 +46,12 @@ def test_two_seeds_have_an_estimate_and_no_interval():
     assert np.isnan(of_blocks([]).estimate)
 
 
-@pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.5, 0.0)])
-def test_a_difference_that_never_varies(value, p):
-    interval = of_blocks([value] * 3)
-    assert (interval.low, interval.high, interval.p) == (value, value, p)
+def test_a_difference_that_never_varies_is_certain_only_where_there_is_none():
+    interval = of_blocks([0.0] * 3)
+    assert (interval.low, interval.high, interval.p) == (0.0, 0.0, 1.0)
+    one_image = of_blocks([1 / 7] * 3)
+    assert one_image.estimate == pytest.approx(1 / 7)
+    assert np.isnan([one_image.low, one_image.high, one_image.p]).all()
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
@@ -207,12 +209,14 @@ def test_an_image_alone_in_its_class_borrows_the_variance_of_the_others():
     rng = np.random.default_rng(5)
     scores = rng.normal(size=(4, 21))
     classes = np.repeat([0, 1, 2], [10, 10, 1])
-    weights = 1 / (3 * np.bincount(classes)[classes])
+    weights = np.array([0.046, 0.046, 0.08])[classes]
     images = ImageSample(weights, classes)
     without = ImageSample(weights * (classes < 2), classes)
-    assert (images.alone, without.alone) == (1, 0)
+    assert (images.alone, without.alone) == (pytest.approx(0.08), 0)
     width = [np.ptp([i.interval(scores).low, i.interval(scores).high]) for i in (images, without)]
-    assert width[0] > 1.5 * width[1]
+    assert width[0] > 1.1 * width[1]
+    third = ImageSample(1 / (3 * np.bincount(classes)[classes]), classes)
+    assert np.isnan(third.interval(scores).low), "a third of the metric hangs on one image"
     nobody = ImageSample(np.array([0.5, 0.5]), np.array([0, 1])).interval(rng.normal(size=(4, 2)))
     assert np.isnan(nobody.low)
 
@@ -220,8 +224,9 @@ def test_an_image_alone_in_its_class_borrows_the_variance_of_the_others():
 def test_new_images_need_three_seeds_too():
     images = ImageSample(np.full(4, 0.25), np.array([0, 0, 1, 1]))
     assert np.isnan(images.interval(np.ones((2, 4))).low)
-    same = images.interval(np.ones((3, 4)))
-    assert (same.low, same.high) == (1.0, 1.0)
+    same = images.interval(np.zeros((3, 4)))
+    assert (same.low, same.high) == (0.0, 0.0)
+    assert np.isnan(images.interval(np.ones((3, 4))).low), "nothing varies, which proves nothing"
 
 
 def test_the_share_of_a_gap_is_fiellers_interval():

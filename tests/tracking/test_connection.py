@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -172,3 +173,26 @@ def test_making_a_database_is_silent_and_sends_nothing(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "new" / "mlflow.db").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+MAKES = """
+import sys
+from pathlib import Path
+from harness.tracking.address import resolve
+from harness.tracking.mlflow import Connection
+Connection(resolve(Path(sys.argv[1]), None), "study")
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_killed_while_the_database_is_made_leaves_none_half_made(tmp_path):
+    making = tmp_path / ".mlflow.db.new"
+    with subprocess.Popen([sys.executable, "-c", MAKES, str(tmp_path)]) as process:
+        while not making.exists() or making.stat().st_size < 300_000:
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+    assert not (tmp_path / "mlflow.db").exists()
+    connection = Connection(resolve(tmp_path, None), "study")
+    assert list(connection.runs()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]

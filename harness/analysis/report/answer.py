@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.analysis.compare import Panel
 from harness.analysis.findings import Findings
-from harness.analysis.intervals import BETTER, EXPLORATORY, SAME, UNDECIDED, WORSE
+from harness.analysis.intervals import BETTER, EXPLORATORY, FEWEST_SEEDS, SAME, UNDECIDED, WORSE
 from harness.analysis.tables import records
 from harness.analysis.words import in_words, joined, seconds, unit_of
 from harness.errors import counted
@@ -89,7 +89,8 @@ def compared(found: Findings, row: Row) -> str:
         return f"{does} {amount} over doing nothing ({interval})"
     scores = f"scores {amount} {'more' if gain > 0 else 'less'} than doing nothing"
     if verdict == EXPLORATORY:
-        return f"{scores} ({seeds}: exploratory, no interval)"
+        alike = row["pairs"] >= FEWEST_SEEDS
+        return f"{scores} ({seeds}{', all alike: no' if alike else ': exploratory, no'} interval)"
     return f"{scores}, which may be chance ({interval})"
 
 
@@ -109,9 +110,10 @@ def _anew(found: Findings, panel: Panel) -> Iterator[str]:
     if row and math.isfinite(row["new_low"]):
         anew = _span(found, row["new_low"], row["new_high"])
         if anew == _span(found, row["low"], row["high"]):
+            seeds = counted(int(row["pairs"]), "seed")
             yield (
-                "For new images of this kind the interval is no wider: seeds differ more than "
-                "test images would."
+                "For new images of this kind the interval is no wider: with "
+                f"{seeds} it is as wide already."
             )
         else:
             yield f"For new images of this kind the interval is {anew}."
@@ -139,7 +141,9 @@ def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
         )
     elif row := of_recipe(found.confirmed, panel, recipe):
         if row["verdict"] == EXPLORATORY:
-            yield f"On fresh seeds it {compared(found, row)}; three seeds would make it a claim."
+            few = row["pairs"] < FEWEST_SEEDS
+            more = "three seeds" if few else "more test images"
+            yield f"On fresh seeds it {compared(found, row)}; {more} would make it a claim."
         elif row["verdict"] == BETTER:
             yield f"Confirmed on fresh seeds: it {compared(found, row)}."
         else:

@@ -1,9 +1,11 @@
 """The chapters on how it was done: what recipes are, which runs are not done, the protocol."""
 
+import numpy as np
+
 from harness.analysis import details
 from harness.analysis.effects import ESTIMANDS
 from harness.analysis.findings import Findings
-from harness.analysis.images import SUPPORTED
+from harness.analysis.images import SUPPORTED, weights
 from harness.analysis.intervals import MARGIN
 from harness.analysis.report import cells
 from harness.analysis.report.answer import margin, of_panel, where
@@ -13,6 +15,9 @@ from harness.analysis.tables import DONE, records
 from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
 from harness.experiment.metric_names import METRICS
+
+_COARSE = 0.01
+"""Share of a metric that a single test image may have without a word."""
 
 _ORDER = ("harness", "commit", "python", "torch", "device")
 
@@ -176,6 +181,7 @@ def _families(found: Findings) -> list[str]:
     ]
     if found.environments.empty:
         return said
+    said += _coarse(found)
     mixed = details.mixed(found.environments)
     return [*said, f"Not everything was made alike: {'; '.join(mixed)}."] if mixed else said
 
@@ -227,10 +233,34 @@ def warnings(found: Findings) -> list[str]:
     if len(found.classes) and (found.classes["support"] == 0).any():
         names = found.classes.loc[found.classes["support"] == 0, "name"].unique()
         said.append(f"Without a test image, and so left out of every mean: {listing(names, 5)}.")
+    said += _coarse(found)
     mixed = details.mixed(found.environments) if len(found.environments) else []
     if mixed:
         said.append(f"Runs in one table were not made alike: {listing(mixed, 3)}.")
     return [*said, *found.notes]
+
+
+def _coarse(found: Findings) -> list[str]:
+    """Say where a single test image decides more than a point of the metric."""
+    unit = unit_of(found.metric)
+    if found.metric not in SUPPORTED or not unit.name or found.classes.empty:
+        return []
+    said = []
+    for panel in found.panels:
+        rows = of_panel(found.classes, panel).drop_duplicates("class")
+        rows = rows[rows["support"] > 0]
+        labels = np.repeat(np.arange(len(rows)), rows["support"])
+        share = weights(labels, found.metric, rows["train_count"].to_numpy())
+        if share.max(initial=0.0) < _COARSE:
+            continue
+        rarest = rows.iloc[labels[share.argmax()]]
+        said.append(
+            f"{where(found, panel)}: class {rarest['name']} has "
+            f"{counted(int(rarest['support']), 'test image')}, and each is worth "
+            f"{unit.value(share.max())} {unit.name} of {in_words(found.metric)}. All seeds see the "
+            "same ones: only more test images can tell whether such a difference would last."
+        )
+    return said
 
 
 def _unequal(found: Findings) -> list[str]:

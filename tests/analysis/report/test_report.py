@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,7 +14,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from harness.analysis.findings import CONFIRMED, find
-from harness.analysis.report.answer import answer
+from harness.analysis.intervals import EXPLORATORY
+from harness.analysis.report.answer import answer, compared
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.tuned import Searched
@@ -278,6 +280,20 @@ def test_few_seeds_are_exploratory(make, report, seeds):
 def test_a_class_missing_from_test_is_named(make, report):
     _, page, _ = report(make(per_class=(20, 0, 20, 20)))
     assert any("Without a test image" in text and "b" in text for text in page.warnings)
+
+
+def test_what_hangs_on_one_test_image_is_said_and_has_no_interval(make, report):
+    found, page, _ = report(make(per_class=(20, 1, 20, 20), worth=HELPS))
+    assert found.gains["new_low"].isna().all()
+    (said,) = [text for text in page.warnings if "test image" in text]
+    assert "has 1 test image, and each is worth 25.0 points of balanced accuracy" in said
+    alike = {"verdict": EXPLORATORY, "gain": 0.25, "low": math.nan, "high": math.nan, "pairs": 3}
+    assert compared(found, alike).endswith("than doing nothing (3 seeds, all alike: no interval)")
+
+
+def test_many_test_images_need_no_such_word(make, report):
+    _, page, _ = report(make(per_class=(40, 40, 40, 40), worth=HELPS))
+    assert not any("test image" in text for text in page.warnings)
 
 
 def test_t02_without_val_nothing_is_called_confirmed(make, report):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from harness import compose
 from harness.analysis.compare import Panel, chosen, differences, leaderboard
-from harness.analysis.findings import CONFIRMED, Findings, find
+from harness.analysis.findings import CONFIRMED, Findings, command, find
 from harness.analysis.images import image_scores
 from harness.analysis.report.document import Document
 from harness.analysis.report.misses import worst_misses
@@ -219,16 +219,17 @@ def choose(experiment: Experiment, results: Path, seeds: int | None = None) -> C
     plan = compose.planned(experiment, store)
     runs = runs_table(store, plan.runs)
     missing = len(plan.runs) - len(runs)
+    do = command("run", experiment, store.results)
     if missing:
         raise ConfigError(
             f"{experiment.source}: {counted(missing, 'run')} of {len(plan.runs):,} missing, so val "
-            f"has not chosen yet; finish them first: harness run {experiment.called}"
+            f"has not chosen yet; finish them first: {do}"
         )
     board = leaderboard(runs, experiment.metric)
     if not chosen(board):
         raise ConfigError(
             f"{experiment.source}: no recipe has all its runs done, so val has chosen none; do "
-            f"those that failed again: harness run {experiment.called} --retry-failed"
+            f"those that failed again: {do} --retry-failed"
         )
     recipes, skipped = _choices(experiment, board)
     fresh = fresh_seeds(

@@ -1,7 +1,9 @@
 """Everything a report says of an experiment, as tidy tables, before any of it is written down."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -51,6 +53,7 @@ class Findings:
         recipes: What each recipe consists of.
         environments: Versions and machines, with how many runs each has.
         not_detailed: Recipes that were not read in detail.
+        results: The results folder, absolute.
     """
 
     experiment: Experiment
@@ -78,6 +81,11 @@ class Findings:
     recipes: pd.DataFrame = field(default_factory=pd.DataFrame)
     environments: pd.DataFrame = field(default_factory=pd.DataFrame)
     not_detailed: int = 0
+    results: Path = field(default_factory=Path)
+
+    def command(self, verb: str) -> str:
+        """Return the command line that has a verb done for this; no folder of this machine."""
+        return command(verb, self.experiment, self.results)
 
     @property
     def metric(self) -> str:
@@ -116,6 +124,18 @@ class Findings:
         return self.runs[self.runs["status"] != DONE]
 
 
+def command(verb: str, experiment: Experiment, results: Path) -> str:
+    """Return the command line that has a verb done for an experiment and its results folder.
+
+    A folder that is not below this one stays nameless.
+    """
+    words = f"harness {verb} {experiment.called}"
+    if not results.is_relative_to(Path.cwd()):
+        return f"{words} --results …"
+    place = results.relative_to(Path.cwd()).as_posix()
+    return words if place == "results" else f"{words} --results {shlex.quote(place)}"
+
+
 def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(set(seeds))))
 
@@ -145,13 +165,14 @@ def find(
     if runs.empty:
         raise StoreError(
             f"no run of '{experiment.name}' has ended in {store.results}; start with: "
-            f"harness run {experiment.called}"
+            f"{command('run', experiment, store.results)}"
         )
     metric, done = experiment.metric, runs["status"] == DONE
     board = compare.leaderboard(runs, metric)
     apart = None if done.all() else compare.leaderboard(runs[done], metric)
     chosen = compare.chosen(board)
     found = Findings(experiment, margin, specs, list(notes), runs, board, apart, chosen)
+    found.results = store.results
     found.recipes = details.recipes(specs, experiment.training)
     found.environments = details.environments(runs)
     if done.any():

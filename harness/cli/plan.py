@@ -10,9 +10,9 @@ from rich.table import Table
 from harness import compose
 from harness.cli import plan_tuning
 from harness.cli.shared import err, find, out, print_json
-from harness.errors import ConfigError, counted, listing
+from harness.errors import ConfigError, StoreError, counted, listing
 from harness.execution.estimate import Estimate
-from harness.execution.store import Store, read_json
+from harness.execution.store import Store, Stored, read_json
 from harness.experiment.expand import Plan, Remark
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
@@ -21,6 +21,7 @@ from harness.options import Options, select
 _SHOWN = 60
 _CLASSES = 24
 _STATES = ("to do", "done", "failed")
+_RARE_STATES = ("diverged", "stopped", "damaged")
 
 
 def run(
@@ -53,7 +54,8 @@ def run(
     store = Store(options.results, experiment.name)
     plan = compose.planned(experiment, store)
     runs = select(plan.runs, options.only)
-    states = _states(runs, store)
+    found = {key: _standing(stored) for key, stored in store.runs().items()}
+    states = {spec.key: found.get(spec.key, ("to do", 0.0))[0] for spec in runs}
     missing = [spec for spec in runs if states[spec.key] == "to do"]
     cost = compose.cost(plan, missing, options, err) if measure and missing else None
     if as_json:
@@ -66,13 +68,17 @@ def run(
     _matrix(runs, states)
     _all_remarks(plan)
     counts = Counter(states.values())
-    parts = ", ".join(f"{counts[state]} {state}" for state in _STATES)
+    parts = ", ".join(f"{counts[state]} {state}" for state in _shown(states))
     line = f"{len(runs)} runs: {parts}  (results in {options.results / experiment.name})"
     out.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
+    damaged = sum(state == "damaged" for state in states.values())
+    if damaged:
+        text = f"{counted(damaged, 'run')} cannot be read: harness run says which, and what to do"
+        out.print(text, style="red")
     if cost is not None:
         _show_cost(cost, price)
     else:
-        _time(runs, states, store)
+        _time(states, [found[key][1] for key, state in states.items() if state == "done"][-50:])
     plan_tuning.show(plan, store)
 
 
@@ -111,16 +117,20 @@ def _size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
-def _states(runs: Sequence[RunSpec], store: Store) -> dict[str, str]:
-    stored = store.runs()
-    return {
-        spec.key: "to do"
-        if spec.key not in stored
-        else "failed"
-        if stored[spec.key].failed
-        else "done"
-        for spec in runs
-    }
+def _standing(stored: Stored) -> tuple[str, float]:
+    """Return the status of a committed run and the seconds it took."""
+    if stored.failed:
+        return "failed", 0.0
+    try:
+        result = read_json(f"{stored.folder}/result.json")
+        return str(result["status"]), float(result["cost"]["seconds"])
+    except (StoreError, KeyError, TypeError, ValueError):
+        return "damaged", 0.0
+
+
+def _shown(states: dict[str, str]) -> list[str]:
+    """Return the states to show: the usual ones, and others that some run is in."""
+    return [*_STATES, *(state for state in _RARE_STATES if state in states.values())]
 
 
 def _classes(plan: Plan) -> None:
@@ -156,10 +166,11 @@ def _matrix(runs: Sequence[RunSpec], states: dict[str, str]) -> None:
     table = Table(box=None, header_style="bold")
     for column in ("dataset", "reference", "model", "recipe"):
         table.add_column(column, overflow="fold")
-    for column in _STATES:
+    shown = _shown(states)
+    for column in shown:
         table.add_column(column, justify="right")
     for cell, counts in list(cells.items())[:_SHOWN]:
-        table.add_row(*cell, *(str(counts[state] or "") for state in _STATES))
+        table.add_row(*cell, *(str(counts[state] or "") for state in shown))
     out.print(table)
     if len(cells) > _SHOWN:
         out.print(f"… and {len(cells) - _SHOWN} more rows", style="dim")
@@ -176,23 +187,21 @@ def _remarks(title: str, remarks: Sequence[Remark], style: str) -> None:
         out.print(f"  … and {len(remarks) - _SHOWN} more", style="dim")
 
 
-def _time(runs: Sequence[RunSpec], states: dict[str, str], store: Store) -> None:
-    """Print the time left, from the median of up to 50 runs that are done."""
+def _time(states: dict[str, str], took: Sequence[float]) -> None:
+    """Print the time left, from the median of what runs that are done took."""
     missing = sum(state == "to do" for state in states.values())
-    stored = store.runs()
-    done = [stored[spec.key].path for spec in runs if states[spec.key] == "done"][-50:]
     if not missing:
         return
-    if not done:
+    if not took:
         out.print(
             "the time it takes is shown here once a run is done; --measure tells it now",
             style="dim",
         )
         return
-    each = median(read_json(path / "result.json")["cost"]["seconds"] for path in done)
+    each = median(took)
     out.print(
-        f"about {_duration(each * missing)} left on one slot, from {len(done)} runs done "
-        f"({each:.1f} s each)",
+        f"about {_duration(each * missing)} left on one slot, from "
+        f"{counted(len(took), 'run')} done ({each:.1f} s each)",
         style="dim",
     )
 

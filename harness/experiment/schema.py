@@ -5,6 +5,8 @@
 
 import copy
 import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,6 +65,7 @@ class Experiment:
         tracking: The mirror.
         plugins: Modules and files to import.
         tuning: What `harness tune` searches, or None.
+        given: Options of the command line that are a part of it: assignments and plugins.
     """
 
     name: str
@@ -84,12 +87,24 @@ class Experiment:
     tracking: Tracking
     plugins: tuple[str, ...]
     tuning: Tuning | None = None
+    given: tuple[tuple[str, str], ...] = ()
 
     @property
     def called(self) -> str:
-        """How a command names the file; a folder of this machine is nobody's business."""
+        """How a command names it, quoted: the file and what was given beside it.
+
+        A folder of this machine is nobody's business, nor is where runs are tracked.
+        """
         path = Path(self.source)
-        return path.name if path.is_absolute() else path.as_posix()
+        words = [path.name if path.is_absolute() else path.as_posix()]
+        for option, value in self.given:
+            if not value.startswith("tracking"):
+                words += [option, _ABSOLUTE.sub(r"\1…", value)]
+        return shlex.join(words)
+
+
+_ABSOLUTE = re.compile(r"(^|=\s*|[\[{,:]\s*)[\"']?(?:[/~]|[A-Za-z]:[/\\]).*", re.DOTALL)
+"""An absolute path in an assignment, and what follows it."""
 
 
 def load(
@@ -163,6 +178,7 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
         tracking=tracking,
         plugins=(*file.plugins, *plugins),
         tuning=tuning,
+        given=(*(("--set", edit) for edit in tree.edits), *(("--plugin", p) for p in plugins)),
     )
 
 

@@ -39,6 +39,7 @@ class Tree:
     Attributes:
         name: What messages call the file.
         values: The mapping at the top.
+        edits: The assignments that were made in it.
     """
 
     def __init__(self, name: str, text: str) -> None:
@@ -50,6 +51,7 @@ class Tree:
         """
         self.name = name
         self._text = text
+        self.edits: list[str] = []
         self._edited: set[Place] = set()
         values = _parse(name, text)
         if not isinstance(values, dict):
@@ -101,6 +103,7 @@ class Tree:
                 at = at.setdefault(key, {}) if isinstance(at, dict) else at[key]
         self._edited.add(place)
         self._check(place, value)
+        self.edits.append(assignment)
 
     def where(self, place: Place) -> str:
         """Return ``file:line: a.b[0]`` for a place in the tree."""

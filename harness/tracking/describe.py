@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -100,7 +99,7 @@ def note(spec: RunSpec, key: str, source: str, status: str, reason: str = "") ->
     return (
         f"{spec.recipe} on {spec.dataset_label}{reference}, {spec.model.label()}, "
         f"seed {spec.seed}{fold}: {status}{': ' + reason if reason else ''}. "
-        f"To do it again: `harness run {shlex.quote(source)} --only {key} --force`"
+        f"To do it again: `harness run {source} --only {key} --force`"
     )
 
 

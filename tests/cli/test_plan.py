@@ -50,14 +50,16 @@ def plan(capsys):
     return run
 
 
-def commit(spec, seconds=None):
+def commit(spec, seconds=None, status="done"):
     """Put a run into the results folder: done where `seconds` are given, else failed."""
     path = Path("results", "it", f"{spec.slug}-{spec.key}")
     path.mkdir(parents=True)
     if seconds is None:
         (path / "error.json").write_text("{}")
     else:
-        (path / "result.json").write_text(json.dumps({"cost": {"seconds": seconds}}))
+        result = {"status": status, "cost": {"seconds": seconds}}
+        (path / "result.json").write_text(json.dumps(result))
+    return path
 
 
 def test_it_shows_counts_matrix_remarks_and_writes_nothing(plan, tmp_path):
@@ -149,6 +151,19 @@ def test_states_are_those_of_the_results_folder(plan):
     assert "22 to do" in plan("it.yaml", "--results", "other")
     assert not Path("other").exists()
     assert Store(Path("results"), "it").runs().keys() == {spec.key for spec in runs[:4]}
+
+
+def test_a_run_that_diverged_or_cannot_be_read_is_not_called_done(plan):
+    runs = expand(load("it.yaml")).runs
+    commit(runs[0], seconds=60.0)
+    commit(runs[1], seconds=1.0, status="diverged")
+    (commit(runs[2], seconds=60.0) / "result.json").write_text('{"status": "do')
+    text = plan("it.yaml")
+    assert "22 runs: 19 to do, 1 done, 0 failed, 1 diverged, 1 damaged" in text
+    assert "1 run cannot be read: harness run says which" in text
+    assert "from 1 run done (60.0 s each)" in text
+    states = [run["state"] for run in json.loads(plan("it.yaml", "--json"))["runs"][:4]]
+    assert states == ["done", "diverged", "damaged", "to do"]
 
 
 def test_only_shows_what_matches(plan):

@@ -1,6 +1,7 @@
 import copy
 import re
 import textwrap
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -597,3 +598,22 @@ def test_whatever_stands_in_a_file_it_loads_or_is_refused_in_plain_words(keys):
 @given(st.text(max_size=60) | st.text(alphabet="{}[]:,-&*!|>'\"%@#? \n\tab1", max_size=60))
 def test_whatever_text_a_file_holds_it_loads_or_is_refused(text):
     assert message_of(read, text).startswith(("f.yaml", "loaded"))
+
+
+def test_it_is_called_with_what_was_given_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my file.yaml").write_text("name: x\ndatasets: [digits]\n")
+    edits = [
+        "training.epochs=5",
+        "tracking.uri=http://me:secret@host",
+        "datasets=[{name: table, file: /data/t.csv, label_column: y}]",
+    ]
+    experiment = load("my file.yaml", edits[:2])
+    assert experiment.called == "'my file.yaml' --set training.epochs=5"
+    tree = Tree.read(tmp_path / "my file.yaml")
+    for edit in edits:
+        tree.set(edit)
+    said = replace(experiment, given=tuple(("--set", edit) for edit in tree.edits)).called
+    assert "/data" not in said
+    assert "secret" not in said
+    assert str(tmp_path) not in load(tmp_path / "my file.yaml").called

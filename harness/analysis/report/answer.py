@@ -151,7 +151,7 @@ def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
     else:
         yield (
             "Not confirmed yet: the seeds that measured the gain also chose the recipe; "
-            f"“harness confirm {found.experiment.called}” repeats it on fresh ones."
+            f"“{found.command('confirm')}” repeats it on fresh ones."
         )
 
 

@@ -47,7 +47,7 @@ def _confirmation(found: Findings, panel: Panel) -> list[Block]:
             Paragraph(
                 "The seeds that chose the recipe also measured its gain, which flatters it a "
                 "little. This repeats it and doing nothing on fresh seeds:",
-                code=f"harness confirm {found.experiment.called}",
+                code=found.command("confirm"),
             )
         ]
     made = [

@@ -52,6 +52,6 @@ def document(found: Findings, misses: Thumbnails | None = None) -> Document:
     if misses is not None and misses.rows:
         title = "Worst misses of rare classes"
         chapters.insert(-3, Section(title, [Part("", [misses])]))
-    foot = f"Written {time.strftime('%Y-%m-%d %H:%M')} by: harness report {experiment.called}. "
+    foot = f"Written {time.strftime('%Y-%m-%d %H:%M')} by: {found.command('report')}. "
     foot += "Beside this page: report.md, report.json and a CSV file for each table."
     return Document(experiment.name, lead, answer(found), protocol.warnings(found), chapters, foot)

@@ -55,7 +55,7 @@ def incomplete(found: Findings) -> Section | None:
         total = sum(int(row["runs"]) for row in missing)
         text = f"{total:,} of {planned:,} planned runs are missing. To do them:"
         blocks += [
-            Paragraph(text, code=f"harness run {found.experiment.called}"),
+            Paragraph(text, code=found.command("run")),
             _missing(missing),
         ]
     if not blocks:
@@ -202,8 +202,7 @@ def _environments(found: Findings) -> list[Block]:
 
 
 def _commands(found: Findings) -> str:
-    source = found.experiment.called
-    lines = [f"harness run {source}", f"harness report {source}"]
+    lines = [found.command("run"), found.command("report")]
     if found.margin != MARGIN:
         lines[1] += f" --margin {found.margin * unit_of(found.metric).scale:g}"
     return "\n".join(lines)

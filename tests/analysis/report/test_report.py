@@ -85,8 +85,19 @@ def test_the_answer_in_words(make, report):
     )
     said = " ".join(rest)
     assert "Not confirmed yet" in said
-    assert "“harness confirm experiment” repeats it" in said
+    assert "“harness confirm experiment --results …” repeats it" in said
     assert re.search(r"weighted_sampler \(\+[\d.]+\) helps; mixup \(−[\d.]+\) hurts", said)
+
+
+def test_commands_do_what_was_done(make, monkeypatch, tmp_path):
+    made = make()
+    monkeypatch.chdir(made.store.results.parent)
+    found = find(made.experiment, made.specs, made.store)
+    assert found.command("run") == "harness run experiment"
+    found.results = found.results.parent / "other results"
+    assert found.command("report") == "harness report experiment --results 'other results'"
+    found.results = tmp_path.parent
+    assert found.command("confirm") == "harness confirm experiment --results …"
 
 
 def test_no_effect_is_called_undecided_or_none(make, report):

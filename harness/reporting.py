@@ -141,7 +141,9 @@ def _asked(
         left = [f"{older} of other settings left out."] if len(kept) < len(specs) else []
         return kept, [gone, *left, *unreadable], _of_recipes(experiment, tuned.read(store))
     found = tuned.found_of(plan, store)
-    notes = [f"{text[0].upper()}{text[1:]}." for text in tuned.outdated(plan, store, found)]
+    outdated = tuned.outdated(plan, store, found)
+    notes = [f"{text[0].upper()}{text[1:]}." for text in outdated]
+    notes += [f"{text}." for text in plan.notes if text not in outdated]
     return plan.runs, notes, [finding for _, finding in found]
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.tables import DONE, GROUP, PANEL
-from harness.errors import listing
+from harness.errors import counted, listing
 from harness.experiment.design import NOTHING
 from harness.experiment.spec import RunSpec, Training
 
@@ -148,6 +148,19 @@ def _versions(content: bytes) -> dict[str, str]:
         return {**env["versions"], **own}
     except (ValueError, KeyError, TypeError):
         return {"harness": "unknown"}
+
+
+def remarks(runs: pd.DataFrame, said: Iterable[str] = ()) -> list[str]:
+    """Return what runs had to say, each thing once: ``digits: k lowered from 5 to 4 (3 runs)``.
+
+    Args:
+        runs: From `harness.analysis.tables.runs_table`.
+        said: What was said already.
+    """
+    known = " ".join(said)
+    of = zip(runs["dataset"], runs["notes"], strict=True)
+    counts = Counter((name, note) for name, notes in of for note in notes if note not in known)
+    return [f"{name}: {note} ({counted(n, 'run')})" for (name, note), n in counts.items()]
 
 
 def mixed(environments: pd.DataFrame) -> list[str]:

@@ -6,13 +6,12 @@ import os
 import shlex
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness import compose
 from harness.analysis import compare
-from harness.analysis.details import environments, mixed
+from harness.analysis.details import environments, mixed, remarks
 from harness.analysis.tables import runs_table
 from harness.cli import leaderboard
 from harness.cli.shared import err, find, out, print_json
@@ -141,14 +140,11 @@ def show(
 
 def _notes(runs: Any, outcome: compose.Outcome) -> None:
     """Print what runs had to say, each thing once: a lowered k of SMOTE, weights left out."""
-    said = " ".join(outcome.plan.notes)
-    of = zip(runs["dataset"], runs["notes"], strict=True)
-    counts = Counter((name, note) for name, notes in of for note in notes if note not in said)
-    for (dataset, note), count in list(counts.items())[:_NOTES]:
-        text = f"note: {dataset}: {note} ({count} {'run' if count == 1 else 'runs'})"
-        out.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if len(counts) > _NOTES:
-        out.print(f"… and {len(counts) - _NOTES} more notes, in each run's log.txt", style="dim")
+    found = remarks(runs, outcome.plan.notes)
+    for text in found[:_NOTES]:
+        out.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(found) > _NOTES:
+        out.print(f"… and {len(found) - _NOTES} more notes, in each run's log.txt", style="dim")
 
 
 def _footnotes(board: Any, metric: str, outcome: compose.Outcome) -> None:

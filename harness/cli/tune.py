@@ -111,6 +111,10 @@ def _show(done: search.Searched, runs_: Any, metric: str) -> None:
                 table.add_row(*_row(finding, runs_, metric))
         out.print(table)
     out.print(_LEGEND, style="dim")
+    trials = {sum(finding.states.values()) for finding in done.findings}
+    if len(trials) > 1:
+        text = f"recipes had {min(trials)} to {max(trials)} trials: not the same number of chances"
+        out.print(text, style="yellow")
     out.print()
 
 

@@ -15,9 +15,12 @@ from harness.analysis.tables import DONE, records
 from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
 from harness.experiment.metric_names import METRICS
+from harness.training.rundir import RESUMED
 
 _COARSE = 0.01
 """Share of a metric that a single test image may have without a word."""
+
+_REMARKS = 10
 
 _ORDER = ("harness", "commit", "python", "torch", "device")
 
@@ -236,7 +239,10 @@ def warnings(found: Findings) -> list[str]:
     mixed = details.mixed(found.environments) if len(found.environments) else []
     if mixed:
         said.append(f"Runs in one table were not made alike: {listing(mixed, 3)}.")
-    return [*said, *found.notes]
+    said += _searched_unequally(found)
+    of_runs = [text for text in details.remarks(found.runs, found.notes) if RESUMED not in text]
+    more = [f"And {len(of_runs) - _REMARKS} more remarks of runs, in runs.csv."]
+    return [*said, *found.notes, *of_runs[:_REMARKS], *(more if len(of_runs) > _REMARKS else [])]
 
 
 def _coarse(found: Findings) -> list[str]:
@@ -260,6 +266,16 @@ def _coarse(found: Findings) -> list[str]:
             "same ones: only more test images can tell whether such a difference would last."
         )
     return said
+
+
+def _searched_unequally(found: Findings) -> list[str]:
+    trials = found.tuned["trials"]
+    if not len(trials) or trials.nunique() == 1:
+        return []
+    return [
+        f"Searches had {trials.min()} to {trials.max()} trials: what was searched longer had more "
+        f"chances. With tune.trials={trials.max()} all come to the same number."
+    ]
 
 
 def _unequal(found: Findings) -> list[str]:

@@ -491,6 +491,29 @@ def test_tuned_recipes_stand_beside_their_untuned_selves(make, report):
     assert "mixup.alpha 1 → 0.37" in text_of(files, "report.md")
 
 
+def test_searches_of_unequal_length_are_named(make, report):
+    made = make(worth=HELPS)
+    other = replace(MIXUP, recipe="both", tuned="both (tuned)", trials=3)
+    _, page, _ = report(made, searched=[MIXUP, other])
+    (said,) = [text for text in page.warnings if "trials" in text]
+    assert said.startswith("Searches had 3 to 20 trials")
+    assert "tune.trials=20" in said
+    _, page, _ = report(made, searched=[MIXUP, replace(other, trials=20)])
+    assert not [text for text in page.warnings if "trials" in text]
+
+
+def test_what_runs_had_to_say_is_told_once(make, report):
+    made = make(worth=HELPS)
+    for spec in made.specs[:3]:
+        file = made.store.runs()[spec.key].path / "result.json"
+        result = json.loads(file.read_text())
+        result["notes"] = ["k lowered from 5 to 4", "resumed from step 12 of 40"]
+        file.write_text(json.dumps(result))
+    _, page, _ = report(made)
+    assert "digits-lt20: k lowered from 5 to 4 (3 runs)" in page.warnings
+    assert not any("resumed" in text for text in page.warnings)
+
+
 def test_without_a_search_nothing_is_said_of_one(make, report):
     _, page, files = report(make())
     assert not page.chapter("Tuned parameters")

@@ -88,6 +88,12 @@ class Findings:
         return command(verb, self.experiment, self.results)
 
     @property
+    def sample(self) -> str:
+        """What a sample is called: an image, the row of a table, or a sample where both occur."""
+        kinds = {dataset.kind for dataset in self.experiment.datasets}
+        return {"image": "image", "table": "row"}[kinds.pop()] if len(kinds) == 1 else "sample"
+
+    @property
     def metric(self) -> str:
         """The primary metric."""
         return self.experiment.metric

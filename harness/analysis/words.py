@@ -83,7 +83,9 @@ def joined(items: Sequence[str], most: int = 6) -> str:
 def unreadable(file: Path, error: Exception) -> str:
     """Return that a file of a run cannot be read, by the run's name: pages are shown elsewhere."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return f"{file.parent.name}/{file.name} cannot be read: {why}"
+    why = "it is damaged" if "allow_pickle" in str(why) else why  # numpy advises to trust it
+    again = "delete the folder of this run and run again to have it whole"
+    return f"{file.parent.name}/{file.name} cannot be read: {why}; {again}"
 
 
 def seconds(value: float | None) -> str:

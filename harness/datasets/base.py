@@ -256,7 +256,9 @@ def _checked(source: Dataset, index: Index) -> Index:
     counts = np.bincount(labels, minlength=len(names))
     if (counts == 0).any():
         empty = listing(f"'{names[k]}'" for k in np.flatnonzero(counts == 0))
-        raise DataError(f"{where} has classes without a sample: {empty}")
+        raise DataError(
+            f"{where} has classes without a sample: {empty}; remove these, or add samples"
+        )
     if index.group is None:
         return index
     # runs on groups that were cut another way are other runs; the others keep their keys

@@ -99,7 +99,7 @@ class Mirror:
             self._warn(
                 "MLflow keeps the artifacts of this experiment where the results folder was "
                 "before; new ones are not copied there. To rebuild all of it here, delete "
-                f"{self._address.results / DATABASE} and run: harness sync"
+                f"{self._address.results / DATABASE} and run: harness sync {self._source}"
             )
         return Recorder(connection, self._store, self._source, self._per_class)
 

@@ -91,7 +91,7 @@ def test_classes_few_and_many(make, count):
     picture = plots.class_recalls(rows[rows["recipe"] == "mixup"], "mixup")
     said = drawn(picture)
     if count <= 30:
-        assert "no test image" in said
+        assert "no test sample" in said
         assert picture.svg.count("<circle") == 2 + 2 * (count - 1)
     else:
         assert picture.alt.startswith("mixup: recall rises for ")

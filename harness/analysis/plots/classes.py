@@ -41,7 +41,7 @@ def class_recalls(classes: pd.DataFrame, recipe: str) -> Picture:
         )
         before, after = row["nothing"] * 100, row["value"] * 100
         if math.isnan(after):
-            canvas.text(left + 4, y + 4, "no test image", fill=GREY, size=11.5)
+            canvas.text(left + 4, y + 4, "no test sample", fill=GREY, size=11.5)
             continue
         if math.isfinite(row["wilson_low"]):
             ends = (scale(row["wilson_low"] * 100), y), (scale(row["wilson_high"] * 100), y)
@@ -51,7 +51,7 @@ def class_recalls(classes: pd.DataFrame, recipe: str) -> Picture:
             canvas.dot(scale(before), y, GREY, hollow=True)
         canvas.dot(scale(after), y, BLUE if not after < before else ORANGE)
         said.append(f"{row['name']} {before:.0f} to {after:.0f} %")
-    return canvas.picture("Recall by class, most training images first", "; ".join(said))
+    return canvas.picture("Recall by class, most training samples first", "; ".join(said))
 
 
 def _recalls_by_count(order: pd.DataFrame, recipe: str) -> Picture:
@@ -69,13 +69,13 @@ def _recalls_by_count(order: pd.DataFrame, recipe: str) -> Picture:
     scale = chart.Scale(*chart.around(gains, (0,)), 200, 12)
     chart.beside(canvas, scale, 46, WIDTH - 12, "g")
     canvas.line((46, scale(0)), (WIDTH - 12, scale(0)), GREY, 1.4)
-    chart.below(canvas, across, 12, 200, "training images (log scale)", "g")
+    chart.below(canvas, across, 12, 200, "training samples (log scale)", "g")
     for name, count, gain in zip(known["name"], counts, gains, strict=True):
         colour = BLUE if gain >= 0 else ORANGE
         canvas.dot(across(count), scale(gain), colour, 3, hint=f"{name}: {gain:+.0f} points")
     up = sum(gain > 0 for gain in gains)
     alt = f"{recipe}: recall rises for {up} of {len(gains)} classes"
-    return canvas.picture("Gain in recall by number of training images, points", alt)
+    return canvas.picture("Gain in recall by number of training samples, points", alt)
 
 
 def confusion(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> Picture:

@@ -55,7 +55,7 @@ def reliability(bins: Mapping[str, pd.DataFrame]) -> Picture:
     canvas.text(300, 42, "above the diagonal:", fill=GREY, size=11.5)
     canvas.text(300, 58, "too unsure; below it:", fill=GREY, size=11.5)
     canvas.text(300, 74, "too sure. Larger dots:", fill=GREY, size=11.5)
-    canvas.text(300, 90, "more test images", fill=GREY, size=11.5)
+    canvas.text(300, 90, "more test samples", fill=GREY, size=11.5)
     said = []
     for (colour, dash), (recipe, table) in zip(SERIES, bins.items(), strict=False):
         sure, right, n = table[["confidence", "accuracy", "n"]].to_numpy(float).T

@@ -112,11 +112,11 @@ def _anew(found: Findings, panel: Panel) -> Iterator[str]:
         if anew == _span(found, row["low"], row["high"]):
             seeds = counted(int(row["pairs"]), "seed")
             yield (
-                "For new images of this kind the interval is no wider: with "
+                f"For new {found.sample}s of this kind the interval is no wider: with "
                 f"{seeds} it is as wide already."
             )
         else:
-            yield f"For new images of this kind the interval is {anew}."
+            yield f"For new {found.sample}s of this kind the interval is {anew}."
 
 
 def _search(found: Findings, panel: Panel) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
     elif row := of_recipe(found.confirmed, panel, recipe):
         if row["verdict"] == EXPLORATORY:
             few = row["pairs"] < FEWEST_SEEDS
-            more = "three seeds" if few else "more test images"
+            more = "three seeds" if few else f"more test {found.sample}s"
             yield f"On fresh seeds it {compared(found, row)}; {more} would make it a claim."
         elif row["verdict"] == BETTER:
             yield f"Confirmed on fresh seeds: it {compared(found, row)}."
@@ -224,9 +224,10 @@ def _classes(found: Findings, panel: Panel) -> Iterator[str]:
     ):
         if row is None or abs(row["gain"]) < _LARGE or (row["gain"] > 0) != (verb == "gains"):
             continue
-        few = ", judged on few test images" if row["few_images"] else ""
+        few = f", judged on few test {found.sample}s" if row["few_images"] else ""
         few += "" if row["low"] > 0 or row["high"] < 0 else ", which may be chance"
+        trained = counted(int(row["train_count"]), f"training {found.sample}")
         yield (
-            f"Class {row['name']} ({counted(int(row['train_count']), 'training image')}) {verb} "
+            f"Class {row['name']} ({trained}) {verb} "
             f"most: recall goes from {100 * row['nothing']:.0f} to {100 * row['value']:.0f} %{few}."
         )

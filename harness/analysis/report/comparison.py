@@ -61,8 +61,10 @@ def recipes(found: Findings) -> Section | None:
         side: list[Block] = []
         if len(shown) and shown["estimate"].notna().any() and len(parts) < MOST_PANELS:
             caption = f"{_estimand(found)} Thick: 95 % interval on this test set; thin, with "
-            caption += f"ends: on new images of this kind. Grey band: ±{margin(found)}. Filled "
-            caption += "dots are told apart from zero by Holm's correction, hollow ones are not."
+            caption += f"ends: on new {found.sample}s of this kind. Grey band: ±{margin(found)}. "
+            caption += (
+                "Filled dots are told apart from zero by Holm's correction, hollow ones are not."
+            )
             side = [Figure(plots.main_effects(shown, found.margin), caption)]
         title = where(found, panel) if len(found.panels) > 1 else ""
         parts.append(Part(title, [leaderboard(found, panel, found.board)], side))
@@ -112,8 +114,11 @@ def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
             "interval over seeds, on this test set",
         ),
         Column("seeds", "the difference at each seed, over its interval"),
-        Column("[95 %] on new images", "interval of that difference on new images of this kind"),
-        Column("rare", "recall of classes with fewer than 20 training images, %"),
+        Column(
+            f"[95 %] on new {found.sample}s",
+            f"interval of that difference on new {found.sample}s of this kind",
+        ),
+        Column("rare", f"recall of classes with fewer than 20 training {found.sample}s, %"),
         Column("worst", "recall of the worst class, %"),
         Column("runs"),
     ]
@@ -189,7 +194,7 @@ def _effects(found: Findings, panel: Panel) -> list[Block]:
         Column("level", "against none", wide=True),
         Column("effect", axis_of(metric)),
         Column("95 % interval", "over seeds, on this test set"),
-        Column("new images", "95 % interval on new images of this kind"),
+        Column(f"new {found.sample}s", f"95 % interval on new {found.sample}s of this kind"),
         Column("pairs", "combinations of the other factors that were compared, of all there are"),
         Column("seeds"),
         Column("p (Holm)", "adjusted for all main effects of this experiment"),

@@ -66,7 +66,7 @@ def _confirmation(found: Findings, panel: Panel) -> list[Block]:
         Column("val's choice", "whether val still chooses it", wide=True),
         Column("vs nothing"),
         Column("95 % interval", "on this test set"),
-        Column("new images"),
+        Column(f"new {found.sample}s"),
         Column("fresh seeds"),
     ]
     caption = "Seeds that had no part in the choice. Only this is called confirmed."

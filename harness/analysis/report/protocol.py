@@ -158,15 +158,18 @@ def _intervals(found: Findings) -> list[str]:
         ]
     if metric in SUPPORTED:
         said.append(
-            "On new images of this kind: seeds and test images are crossed, so both variances "
-            "count. That of the images is taken from the stored predictions, within classes and "
-            "by groups, with Satterthwaite's degrees of freedom; the interval is never narrower "
-            "than the one on this test set."
+            f"On new {found.sample}s of this kind: seeds and test {found.sample}s are crossed, so "
+            f"both variances count. That of the {found.sample}s is taken from the stored "
+            "predictions, within classes and by groups, with Satterthwaite's degrees of freedom; "
+            "the interval is never narrower than the one on this test set. There is none where "
+            "more than a tenth of the metric rests on classes with a single test "
+            f"{found.sample} each."
         )
     else:
         said.append(
-            f"On new images of this kind: not available for {in_words(metric)}, which does not "
-            f"split into single images (it is for {listing(map(in_words, SUPPORTED))})."
+            f"On new {found.sample}s of this kind: not available for {in_words(metric)}, which "
+            f"does not split into single {found.sample}s (it is for "
+            f"{listing(map(in_words, SUPPORTED))})."
         )
     return [*said, *_families(found)]
 
@@ -234,7 +237,8 @@ def warnings(found: Findings) -> list[str]:
         said.append("Fewer than three seeds: exploratory, and no difference has an interval.")
     if len(found.classes) and (found.classes["support"] == 0).any():
         names = found.classes.loc[found.classes["support"] == 0, "name"].unique()
-        said.append(f"Without a test image, and so left out of every mean: {listing(names, 5)}.")
+        without = f"Without a test {found.sample}, and so left out of every mean"
+        said.append(f"{without}: {listing(names, 5)}.")
     said += _coarse(found)
     mixed = details.mixed(found.environments) if len(found.environments) else []
     if mixed:
@@ -261,9 +265,10 @@ def _coarse(found: Findings) -> list[str]:
         rarest = rows.iloc[labels[share.argmax()]]
         said.append(
             f"{where(found, panel)}: class {rarest['name']} has "
-            f"{counted(int(rarest['support']), 'test image')}, and each is worth "
-            f"{unit.value(share.max())} {unit.name} of {in_words(found.metric)}. All seeds see the "
-            "same ones: only more test images can tell whether such a difference would last."
+            f"{counted(int(rarest['support']), f'test {found.sample}')}, and each is worth "
+            f"{unit.value(share.max())} {unit.name} of {in_words(found.metric)}. All seeds see "
+            f"the same ones: only more test {found.sample}s can tell whether such a difference "
+            "would last."
         )
     return said
 

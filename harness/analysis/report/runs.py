@@ -28,7 +28,7 @@ _SEEDS = 20
 """Runs per recipe that curves, calibration and confusion are drawn from."""
 
 _GROUPS = (
-    ("recall_many", "> 100 training images"),
+    ("recall_many", "> 100 in training"),
     ("recall_medium", "20–100"),
     ("recall_few", "< 20"),
     ("worst_class_recall", "worst class"),
@@ -47,8 +47,8 @@ def _classes(found: Findings, panel: Panel) -> list[Block]:
     if len(rows) and shown:
         recipe = shown[0]
         caption = f"Recall of each class on test under {recipe} and under doing nothing; in "
-        caption += "brackets its training images. A pale line is Wilson's 95 % interval of a class "
-        caption += f"with fewer than {FEW_IMAGES} test images."
+        caption += f"brackets its training {found.sample}s. A pale line is Wilson's 95 % interval "
+        caption += f"of a class with fewer than {FEW_IMAGES} test {found.sample}s."
         picture = plots.class_recalls(rows[rows["recipe"] == recipe], recipe)
         blocks.append(Figure(picture, caption))
     blocks += [table for table in (_by_group(found, panel), _heat_map(found, rows)) if table]
@@ -87,8 +87,8 @@ def _by_group(found: Findings, panel: Panel) -> Table | None:
     columns = [Column("recipe", wide=True)]
     for name in names:
         columns += [Column(heads[name], in_words(name)), Column("95 % interval")]
-    caption = "Difference in mean recall to doing nothing, in points, by training images of the "
-    caption += f"class: exploratory. {cells.LEGEND} ±{margin(found)}."
+    caption = "Difference in mean recall to doing nothing, in points, by training "
+    caption += f"{found.sample}s of the class: exploratory. {cells.LEGEND} ±{margin(found)}."
     return Table(columns, made, caption, tall=True) if made and names else None
 
 
@@ -112,7 +112,9 @@ def _heat_map(found: Findings, rows: pd.DataFrame) -> Table | None:
     columns = [Column("recipe", wide=True)]
     for of_class in few:
         flag = "*" if of_class["few_images"] else ""
-        hint = f"{of_class['train_count']:g} training and {of_class['support']} test images"
+        hint = (
+            f"{of_class['train_count']:g} training and {of_class['support']} test {found.sample}s"
+        )
         columns.append(Column(f"{_short(str(of_class['name']))}{flag}", hint))
     untested = [str(row["name"]) for row in records(every) if not row["support"]]
     caption = "Difference in recall to doing nothing, in points, most frequent class first; "
@@ -121,9 +123,9 @@ def _heat_map(found: Findings, rows: pd.DataFrame) -> Table | None:
     if len(every) > MOST_CLASSES:
         caption += f" The {MOST_CLASSES} rarest of {len(every)} classes; all are in classes.csv."
     if any(of_class["few_images"] for of_class in few):
-        caption += f" *: fewer than {FEW_IMAGES} test images: coarse."
+        caption += f" *: fewer than {FEW_IMAGES} test {found.sample}s: coarse."
     if untested:
-        caption += f" Without a test image: {listing(map(_short, untested), 5)}."
+        caption += f" Without a test {found.sample}: {listing(map(_short, untested), 5)}."
     return Table(columns, made, caption, tall=True)
 
 

@@ -34,7 +34,7 @@ def _tuned(found: Findings, panel: Panel) -> list[Block]:
         Column(f"val, best{percent}", "mean ± sd over the tuning seeds; the best of many trials"),
         Column("on test, vs its default", "paired by seed, on the seeds of this report"),
         Column("95 % interval", "over seeds, on this test set"),
-        Column("new images", "95 % interval on new images of this kind"),
+        Column(f"new {found.sample}s", f"95 % interval on new {found.sample}s of this kind"),
         Column("search", "time of all runs of its trials, added up"),
     ]
     made = [_row(row, found) for row in rows[:MOST_ROWS]]

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from harness.analysis.report.answer import answer, compared
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.tuned import Searched
+from harness.datasets.digits import Digits
 from harness.errors import StoreError
 from harness.execution.store import Store
 from tests.benchmarks.generated import Generator, by_level, fresh
@@ -300,6 +302,22 @@ def test_what_hangs_on_one_test_image_is_said_and_has_no_interval(make, report):
     assert "has 1 test image, and each is worth 25.0 points of balanced accuracy" in said
     alike = {"verdict": EXPLORATORY, "gain": 0.25, "low": math.nan, "high": math.nan, "pairs": 3}
     assert compared(found, alike).endswith("than doing nothing (3 seeds, all alike: no interval)")
+
+
+class Rows(Digits):
+    """A table, as far as a report knows."""
+
+    kind: ClassVar[Any] = "table"
+
+
+def test_of_a_table_it_speaks_of_rows(make, report):
+    made = make(per_class=(20, 2, 20, 20), worth=HELPS)
+    source = Rows(**made.experiment.datasets[0].model_dump())
+    made.experiment = replace(made.experiment, datasets=(source,))
+    _, page, files = report(made)
+    assert any("2 test rows, and each" in text for text in page.warnings)
+    words = re.sub(r"<[^>]*>", " ", text_of(files).partition("<main")[2])
+    assert re.findall(r"\b(?:test|training|new|single) images?\b", words) == []
 
 
 def test_many_test_images_need_no_such_word(make, report):

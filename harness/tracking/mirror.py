@@ -193,7 +193,7 @@ class Mirror:
             reason = self._address.masked(str(error) or type(error).__name__)
             self._warn(
                 f"{reason}; runs go on and are kept, and what MLflow misses is mirrored by the "
-                "next command or by: harness sync"
+                f"next command or by: harness sync {self._source}"
             )
 
 

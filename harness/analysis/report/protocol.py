@@ -187,7 +187,6 @@ def _families(found: Findings) -> list[str]:
     ]
     if found.environments.empty:
         return said
-    said += _coarse(found)
     mixed = details.mixed(found.environments)
     return [*said, f"Not everything was made alike: {'; '.join(mixed)}."] if mixed else said
 
@@ -254,8 +253,10 @@ def _coarse(found: Findings) -> list[str]:
     unit = unit_of(found.metric)
     if found.metric not in SUPPORTED or not unit.name or found.classes.empty:
         return []
+    if found.experiment.folds:  # every fold has others
+        return []
     said = []
-    for panel in found.panels:
+    for panel in {panel[0]: panel for panel in found.panels}.values():
         rows = of_panel(found.classes, panel).drop_duplicates("class")
         rows = rows[rows["support"] > 0]
         labels = np.repeat(np.arange(len(rows)), rows["support"])
@@ -264,7 +265,7 @@ def _coarse(found: Findings) -> list[str]:
             continue
         rarest = rows.iloc[labels[share.argmax()]]
         said.append(
-            f"{where(found, panel)}: class {rarest['name']} has "
+            f"{panel[0]}: class {rarest['name']} has "
             f"{counted(int(rarest['support']), f'test {found.sample}')}, and each is worth "
             f"{unit.value(share.max())} {unit.name} of {in_words(found.metric)}. All seeds see "
             f"the same ones: only more test {found.sample}s can tell whether such a difference "

@@ -300,6 +300,7 @@ def test_what_hangs_on_one_test_image_is_said_and_has_no_interval(make, report):
     assert found.gains["new_low"].isna().all()
     (said,) = [text for text in page.warnings if "test image" in text]
     assert "has 1 test image, and each is worth 25.0 points of balanced accuracy" in said
+    assert document(found).markdown().count("each is worth") == 1
     alike = {"verdict": EXPLORATORY, "gain": 0.25, "low": math.nan, "high": math.nan, "pairs": 3}
     assert compared(found, alike).endswith("than doing nothing (3 seeds, all alike: no interval)")
 

@@ -54,8 +54,9 @@ def run(
     store = Store(options.results, experiment.name)
     plan = compose.planned(experiment, store)
     runs = select(plan.runs, options.only)
-    found = {key: _standing(stored) for key, stored in store.runs().items()}
-    states = {spec.key: found.get(spec.key, ("to do", 0.0))[0] for spec in runs}
+    stored = store.runs()
+    found = {spec.key: _standing(stored.get(spec.key)) for spec in runs}
+    states = {key: state for key, (state, _) in found.items()}
     missing = [spec for spec in runs if states[spec.key] == "to do"]
     cost = compose.cost(plan, missing, options, err) if measure and missing else None
     if as_json:
@@ -78,7 +79,7 @@ def run(
     if cost is not None:
         _show_cost(cost, price)
     else:
-        _time(states, [found[key][1] for key, state in states.items() if state == "done"][-50:])
+        _time(states, [took for state, took in found.values() if state == "done"][-50:])
     plan_tuning.show(plan, store)
 
 
@@ -117,8 +118,10 @@ def _size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
-def _standing(stored: Stored) -> tuple[str, float]:
-    """Return the status of a committed run and the seconds it took."""
+def _standing(stored: Stored | None) -> tuple[str, float]:
+    """Return the state of a run, and the seconds it took where it is done."""
+    if stored is None:
+        return "to do", 0.0
     if stored.failed:
         return "failed", 0.0
     try:

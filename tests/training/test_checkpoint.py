@@ -1,3 +1,4 @@
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.training.loop import Command, Evaluated, Loop, Progress, Waiting
 from harness.training.run import start
 from harness.training.rundir import CHECKPOINTS
 from tests.same_bits import outcome
-from tests.training.test_captured import pretending
+from tests.training.test_captured import needs_cuda, pretending
 
 MakeSpec = Callable[..., RunSpec]
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ class Noisy(Windowed):
 
     def loss(self, class_counts: Any) -> Loss:
         def noisy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            kept = (torch.rand(logits.shape) > 0.3).float()
+            kept = (torch.rand(logits.shape, device=logits.device) > 0.3).float()
             return -(targets * torch.log_softmax(logits * kept, dim=1)).sum(dim=1)
 
         return noisy
@@ -64,10 +65,20 @@ def end(events: Any, halts: Callable[[Any], bool] = lambda event: False) -> dict
 
 
 def attempt(
-    spec: RunSpec, folder: Path, halts: Callable[[Any], bool] = lambda event: False, **how: Any
+    spec: RunSpec,
+    folder: Path,
+    halts: Callable[[Any], bool] = lambda event: False,
+    device: str = "cpu",
+    **how: Any,
 ) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return end(start(spec, folder, "cpu", **how), halts)
+    return end(start(spec, folder, device, **how), halts)
+
+
+def curve(folder: Path) -> list[float]:
+    """Return the training losses of a run."""
+    with open(folder / "history.csv", encoding="utf-8") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file)]
 
 
 def at(step: int) -> Callable[[Any], bool]:
@@ -335,3 +346,20 @@ def test_a_run_looks_up_at_least_every_few_steps_however_slow_they_are(
 def test_waiting_is_no_place_to_end(make_spec: MakeSpec) -> None:
     loop: Loop = prepare.prepare(make_spec(training=BUDGET), CPU).loop
     assert end(loop.run(), lambda event: isinstance(event, Waiting)).status == "done"
+
+
+@needs_cuda
+@pytest.mark.parametrize("case", CASES)
+def test_on_a_gpu_a_resumed_run_ends_near_an_undisturbed_one(
+    case: str, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    recipe, training = CASES[case]
+    spec = make_spec(recipe, datasets=[TAIL], training={**BUDGET, **training})
+    whole = attempt(spec, tmp_path / "whole", device="cuda")
+    folder = tmp_path / "parts"
+    assert attempt(spec, folder, at(13), "cuda")["status"] == "interrupted"
+    parts = attempt(spec, folder, device="cuda")
+    assert [n for n in parts["notes"] if n.startswith("resumed")]
+    assert parts["delivered"] == whole["delivered"]
+    # libraries may add in another order on a GPU; decisions are the same
+    assert curve(tmp_path / "whole") == pytest.approx(curve(folder), rel=0.02)

@@ -1,0 +1,46 @@
+"""Runs that share a GPU; what a CPU is told is tested where runs are compared bit by bit."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.experiment.spec import RunSpec
+from harness.training.run import start
+from tests.training.test_captured import BUDGET, RECIPES, TAIL, needs_cuda
+from tests.training.test_checkpoint import curve
+
+
+def in_turns(specs: Mapping[str, RunSpec], folder: Path) -> dict[str, list[float]]:
+    """Train on one GPU, an event of each run after the other; return their training losses."""
+    runs = {}
+    for name, spec in specs.items():
+        (folder / name).mkdir(parents=True)
+        runs[name] = start(spec, folder / name, "cuda")
+    results: dict[str, Any] = {}
+    while runs:
+        for name, events in list(runs.items()):
+            try:
+                next(events)
+            except StopIteration as end:
+                results[name] = end.value
+                del runs[name]
+    for name, result in results.items():
+        assert result["status"] == "done", name
+        assert not any("not captured" in note for note in result["notes"]), result["notes"]
+    return {name: curve(folder / name) for name in specs}
+
+
+@needs_cuda
+def test_on_a_gpu_runs_that_take_turns_end_where_each_ends_alone(
+    make_spec: Callable[..., RunSpec], tmp_path: Path
+) -> None:
+    specs = {
+        name: make_spec(recipe, datasets=[TAIL], training=BUDGET)
+        for name, (recipe, _) in RECIPES.items()
+    }
+    together = in_turns(specs, tmp_path / "together")
+    for name, spec in specs.items():
+        alone = in_turns({name: spec}, tmp_path / "alone")
+        assert together[name] == pytest.approx(alone[name], rel=0.05), name

@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from harness.errors import ConfigError
 
@@ -76,34 +75,35 @@ def _in_turns(
 
     torch.cuda.reset_peak_memory_stats(device)  # earlier runs of this process have set it
     stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=[device]):
-        torch.manual_seed(seed)
-        state = _random_state(device)
+    host = torch.Generator().manual_seed(seed).get_state()
+    # a state of its own, not its values in a shared one: graphs read their offsets on the device,
+    # from memory of the state that they were captured with
+    generator = torch.cuda.default_generators[stream.device_index]
+    own = generator.clone_state()
+    own.manual_seed(seed)
     command: C | None = None
     with contextlib.closing(events):
         while True:
             threads = cv2.getNumThreads()
             cv2.setNumThreads(0)
+            others = generator.graphsafe_get_state()
             with (
-                torch.random.fork_rng(devices=[device]),
+                torch.random.fork_rng(devices=[]),
                 torch.cuda.device(device),
                 torch.cuda.stream(stream),
             ):
-                torch.set_rng_state(state[0])
-                torch.cuda.set_rng_state(state[1], device)
+                torch.default_generator.set_state(host)
+                generator.graphsafe_set_state(own)
                 try:
                     event = events.send(command)  # type: ignore[arg-type]
                 except StopIteration as end:
                     result: R = end.value
                     return result
                 finally:
-                    state = _random_state(device)
+                    generator.graphsafe_set_state(others)
+                    host = torch.default_generator.get_state()
                     cv2.setNumThreads(threads)
             command = yield event
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch import nn
 from harness.errors import ConfigError
 from harness.experiment.model_names import TIMM, TORCHVISION, is_published, plain_weights
 from harness.experiment.spec import Model
+from harness.training.resnet import BatchNorm2d
 
 
 def network(model: Model, shape: tuple[int, ...], classes: int) -> tuple[nn.Module, str]:
@@ -45,7 +46,7 @@ def cifar_resnet18(channels: int, classes: int) -> nn.Module:
     """
     from torchvision.models import resnet18
 
-    net: nn.Module = resnet18(num_classes=classes)
+    net: nn.Module = resnet18(num_classes=classes, norm_layer=BatchNorm2d)
     stem = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     net.set_submodule("conv1", stem)

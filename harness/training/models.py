@@ -89,8 +89,9 @@ class NormalizedLinear(nn.Module):
         self.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return cosines ``[B, classes]`` of features ``[B, features]``."""
-        return F.linear(F.normalize(x), F.normalize(self.weight))
+        """Return cosines ``float32[B, classes]`` of features ``[B, features]``."""
+        with torch.autocast(x.device.type, enabled=False):  # a loss multiplies them by 30
+            return F.linear(F.normalize(x.float()), F.normalize(self.weight))
 
 
 def build(model: Model, shape: tuple[int, ...], classes: int, head: str, seed: int) -> Classifier:

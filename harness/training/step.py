@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from harness.experiment.spec import Training
 from harness.strategies.base import Loss, Strategy, deciding
 from harness.training.buffers import Chunk, Decided, Slot, Slots
+from harness.training.half import HalfWeights
 from harness.training.pipeline import Pipeline
 from harness.training.plan import Steps
 from harness.training.staging import Stager
@@ -93,12 +94,13 @@ class Step:
         self._precision = precision
         self._device = device
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._half = HalfWeights(model) if precision == "bf16" else None
 
     def __call__(self, slot: Slot, criterion: Loss) -> None:
         """Train on one batch."""
         inputs, targets = self._pipeline.prepared(slot)
         with autocast(self._device, self._precision):
-            logits = self._model(inputs)
+            logits = (self._half or self._model)(inputs)
         loss = criterion(logits.float(), targets).mean()
         if self.scaler.is_enabled():
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -106,6 +108,8 @@ class Step:
             self.scaler.update()
         else:
             loss.backward()  # type: ignore[no-untyped-call]
+            if self._half is not None:
+                self._half.hand_over()
             self.optimizer.step()
         self.total += loss.detach()
 
@@ -113,6 +117,8 @@ class Step:
         """Drop the gradients of the step before."""
         for parameter in self._parameters:
             parameter.grad = None
+        if self._half is not None:
+            self._half.forget_gradients()
 
     def set_rate(self, rate: float | Tensor) -> None:
         """Set the learning rate of every group."""

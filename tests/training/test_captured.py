@@ -42,6 +42,7 @@ class Pretend:
     def __init__(self, model: nn.Module, busy: int = 0) -> None:
         self.captured = 0
         self.replayed = 0
+        self.forget_gradients: Callable[[], None] = lambda: None
         self._model = model
         self._busy = busy
 
@@ -51,8 +52,7 @@ class Pretend:
 
         def replay() -> None:
             self.replayed += 1
-            for parameter in self._model.parameters():
-                parameter.grad = None
+            self.forget_gradients()
             with NoReads():
                 body()
 
@@ -96,6 +96,7 @@ def pretending(loop: Loop, monkeypatch: pytest.MonkeyPatch, busy: int = 0) -> Pr
     device = Pretend(loop.model, busy)
 
     def executor(step: Step) -> Captured:
+        device.forget_gradients = step.forget_gradients
         losses = Losses(loop.strategies, loop.class_counts, loop.steps)
         parts = (step, loop.decided, loop.stager, losses, loop.training, loop.steps, loop.device)
         return Captured(*parts, device)
@@ -127,15 +128,16 @@ RECIPES: dict[str, tuple[list[Any], int]] = {
 
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("busy", [0, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_captured_steps_take_the_decisions_of_eager_ones_and_end_where_they_do(
-    name: str, busy: int, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+    name: str, busy: int, precision: str, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, phases = RECIPES[name]
     spec = make_spec(recipe, datasets=[TAIL], training=BUDGET)
     cpu = torch.device("cpu")
-    eager = prepare(spec, cpu).loop
+    eager = prepare(spec, cpu, precision).loop
     expected, _ = run(eager)
-    captured = prepare(spec, cpu).loop
+    captured = prepare(spec, cpu, precision).loop
     device = pretending(captured, monkeypatch, busy)
     got, events = run(captured)
 
@@ -216,9 +218,28 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 @needs_cuda
+def test_on_a_gpu_what_cannot_be_captured_goes_on_step_by_step(make_spec: MakeSpec) -> None:
+    spec = make_spec([], datasets=[TAIL], training=BUDGET)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        expected, _ = run(prepare(spec, torch.device("cuda")).loop)
+        loop = prepare(spec, torch.device("cuda")).loop
+        loop.model.network = nn.Sequential(loop.model.network, Reads())
+        got, _ = run(loop)
+        again, _ = run(prepare(spec, torch.device("cuda")).loop)  # the stream can still capture
+    assert [note.partition(":")[0] for note in got.notes] == [
+        "steps are not captured in a CUDA graph and run slower"
+    ]
+    assert again.notes == []
+    losses = [[row["train/loss"] for row in each.history] for each in (expected, got, again)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=0.05)
+
+
+@needs_cuda
 @pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_on_a_gpu_captured_and_eager_steps_agree(
-    name: str, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+    name: str, precision: str, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from harness.training.step import Eager, Losses, Step
 
@@ -227,7 +248,7 @@ def test_on_a_gpu_captured_and_eager_steps_agree(
     losses = []
     for way in ("captured", "eager"):
         with torch.cuda.stream(torch.cuda.Stream()):
-            loop = prepare(spec, place, "fp32").loop
+            loop = prepare(spec, place, precision).loop
             if way == "eager":
 
                 def executor(step: Step, loop: Loop = loop) -> Eager:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from harness.experiment.spec import RunSpec
+from harness.registry import strategies
 from harness.training.run import start
 from tests.training.test_captured import BUDGET, RECIPES, TAIL, needs_cuda
-from tests.training.test_checkpoint import curve
+from tests.training.test_checkpoint import Noisy, curve
 
 
 def in_turns(specs: Mapping[str, RunSpec], folder: Path) -> dict[str, list[float]]:
@@ -36,9 +37,12 @@ def in_turns(specs: Mapping[str, RunSpec], folder: Path) -> dict[str, list[float
 def test_on_a_gpu_runs_that_take_turns_end_where_each_ends_alone(
     make_spec: Callable[..., RunSpec], tmp_path: Path
 ) -> None:
+    strategies.register("noisy")(Noisy)
+    recipes = {name: recipe for name, (recipe, _) in RECIPES.items()}
+    recipes |= {"noise": ["noisy"], "other_noise": ["noisy", "weighted_sampler"]}
     specs = {
         name: make_spec(recipe, datasets=[TAIL], training=BUDGET)
-        for name, (recipe, _) in RECIPES.items()
+        for name, recipe in recipes.items()
     }
     together = in_turns(specs, tmp_path / "together")
     for name, spec in specs.items():

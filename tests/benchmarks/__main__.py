@@ -21,13 +21,13 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import cv2  # noqa: E402
 
 from harness.execution.executors.handle import KEPT_MEMORY  # noqa: E402
-from tests.benchmarks import data, training  # noqa: E402
+from tests.benchmarks import data, gpu, training  # noqa: E402
 from tests.benchmarks.timing import machine  # noqa: E402
 
 Row = Callable[[int], dict[str, Any]]
 
 CPU: dict[str, Row] = {
-    "steady": lambda rounds: training.steady("cpu", rounds, 0),
+    "steady": training.steady,
     "ablation": lambda rounds: training.ablation(1),
     "slots": training.slots,
     "taxes": training.taxes,
@@ -42,8 +42,10 @@ CPU: dict[str, Row] = {
     "estimate": lambda rounds: training.cost_estimate(),
 }
 CUDA: dict[str, Row] = {
-    "steady": lambda rounds: training.steady("cuda", rounds, 400),
-    "interleaving": lambda rounds: training.interleaving(1000),
+    "step": gpu.step,
+    "whole": gpu.whole,
+    "lanes": gpu.lanes,
+    "loops": gpu.loops,
 }
 
 
@@ -60,17 +62,16 @@ def main() -> None:
     cv2.setNumThreads(0)
     rows = CUDA if options.device == "cuda" else CPU
     wanted = options.rows.split(",") if options.rows else list(rows)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"machine": machine(options.device)}
     for name in wanted:
         start = time.perf_counter()
         found[name] = rows[name](options.rounds)
         print(json.dumps(found[name], indent=1))
         print(f"({name}: {time.perf_counter() - start:.0f} s)\n", flush=True)
-    found["machine"] = machine(options.device)
-    if options.out:
-        text = json.dumps(found, indent=1) + "\n"
-        options.out.with_suffix(".json").write_text(text, encoding="utf-8")
-        options.out.with_suffix(".md").write_text(_table(found), encoding="utf-8")
+        if options.out:  # after each row: a lent machine may be gone before the last
+            text = json.dumps(found, indent=1) + "\n"
+            options.out.with_suffix(".json").write_text(text, encoding="utf-8")
+            options.out.with_suffix(".md").write_text(_table(found), encoding="utf-8")
 
 
 def _table(found: dict[str, Any]) -> str:

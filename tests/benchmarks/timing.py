@@ -4,13 +4,14 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Action = Callable[[], Any]
+K = TypeVar("K", bound=Hashable)
 
 PACKAGES = ("torch", "torchvision", "albumentations", "imbalanced-learn", "mlflow", "optuna",
             "timm", "lightning", "numpy")  # fmt: skip
@@ -31,13 +32,13 @@ def cpu_seconds(action: Action) -> float:
 
 
 def interleaved(
-    actions: Mapping[str, Action],
+    actions: Mapping[K, Action],
     rounds: int,
     clock: Callable[[Action], float] = seconds,
-) -> dict[str, list[float]]:
+) -> dict[K, list[float]]:
     """Time every action once per round, in an order that turns round by round."""
     names = list(actions)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    taken: dict[K, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
         at = turn % len(names)
         order = names[at:] + names[:at]

@@ -1,5 +1,6 @@
 """Rows on training: one run in steady state, a small ablation end to end, and the taxes."""
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -18,11 +19,11 @@ import torch
 
 from harness.cli.shared import find
 from harness.execution.executors.inline import Inline
-from harness.execution.runner import run
+from harness.execution.runner import Executor, run
 from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment, load
-from harness.experiment.spec import RunSpec
+from harness.experiment.spec import RunSpec, Training
 from harness.tracking.mirror import open_tracking
 from tests.benchmarks.loops import LOOPS, Task
 from tests.benchmarks.timing import interleaved, ratio, seconds
@@ -30,35 +31,29 @@ from tests.benchmarks.timing import interleaved, ratio, seconds
 DIGITS = ("nothing", "weighted_sampler", "smote", "mixup+cutmix", "augment",
           "augment+weighted_sampler+smote+mixup+cutmix")  # fmt: skip
 
-PICTURES: dict[str, Any] = {
-    "name": "pictures",
-    "datasets": [{"name": "shapes", "size": 32, "per_class": 1500, "imbalance_factor": 100}],
-    "base": [{"name": "augment", "policy": "flip_crop"}],
-    "recipes": {"mixup+cutmix": ["mixup", "cutmix"]},
-    "models": ["resnet32"],
-    "seeds": 1,
-    "training": {"epochs": 200, "batch_size": 128, "eval_every": 0.25},
-}
-"""A ResNet-32 on images like CIFAR's; the budget is cut to `steps`."""
-
 
 class Ours:
-    """Runs as `harness run` does them in one process: evaluation, files and tracking included.
+    """Runs as `harness run` does them: evaluation, files and tracking included.
 
     Args:
         experiment: Where the runs come from.
         folder: The results folder.
-        device: Where to train.
+        executor: Makes what trains; by default in this process, on the CPU.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path, device: str) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path,
+        executor: Callable[[], Executor] = lambda: Inline("cpu"),
+    ) -> None:
         self.store = Store(folder, experiment.name)
         self.store.create()
         self.mirror = open_tracking(folder, experiment)
-        self._device = device
+        self._executor = executor
 
-    def train(self, spec: RunSpec) -> None:
-        summary = run([spec], self.store, Inline(self._device), [self.mirror])
+    def train(self, *specs: RunSpec) -> None:
+        summary = run(specs, self.store, self._executor(), [self.mirror])
         assert not summary.failures, summary.failures
         self.settle()
 
@@ -69,30 +64,27 @@ class Ours:
         told.wait()
 
 
-def experiment_for(device: str, steps: int) -> tuple[Experiment, list[RunSpec]]:
+def quickstart() -> tuple[Experiment, list[RunSpec]]:
     """Return the experiment and the runs of the steady row."""
-    if device == "cuda":
-        experiment = load({**PICTURES, "training": {**PICTURES["training"], "max_steps": steps}})
-        return experiment, list(expand(experiment).runs)
     experiment = load(find("quickstart"))
     specs = {spec.recipe: spec for spec in expand(experiment).runs if spec.seed == 0}
     return experiment, [specs[name] for name in DIGITS]
 
 
-def steady(device: str, rounds: int, steps: int) -> dict[str, Any]:
+def steady(rounds: int) -> dict[str, Any]:
     """Time one run of each recipe, ours against every loop, in one warm process."""
-    experiment, specs = experiment_for(device, steps)
+    experiment, specs = quickstart()
     torch.set_num_threads(1)
     pairs: dict[str, tuple[list[float], list[float]]] = {}
     with tempfile.TemporaryDirectory() as name:
-        ours = Ours(experiment, Path(name), device)
+        ours = Ours(experiment, Path(name))
         for spec in specs:
             actions = {"ours": functools.partial(ours.train, spec)}
             for loop, train in LOOPS.items():
                 if loop == "timm" and spec.recipe not in ("nothing", "mixup+cutmix"):
                     continue  # it has no balanced sampler, no SMOTE and no Albumentations
-                actions[loop] = functools.partial(_train, train, spec, device)
-            if device == "cpu" and spec.recipe == "nothing":  # it can take ten times as long
+                actions[loop] = functools.partial(train_loop, train, spec, "cpu")
+            if spec.recipe == "nothing":  # it can take ten times as long
                 actions["tutorial, 2 threads"] = functools.partial(_two_threads, spec)
             for action in actions.values():
                 action()  # warms up
@@ -106,7 +98,7 @@ def steady(device: str, rounds: int, steps: int) -> dict[str, Any]:
     return {f"one run / {loop}": ratio(*pairs[loop]) for loop in sorted(pairs)}
 
 
-def _train(train: Callable[[Task], None], spec: RunSpec, device: str) -> None:
+def train_loop(train: Callable[[Task], None], spec: RunSpec, device: str) -> None:
     torch.manual_seed(spec.seed)
     np.random.seed(spec.seed)
     train(Task(spec, device))
@@ -117,57 +109,14 @@ def _train(train: Callable[[Task], None], spec: RunSpec, device: str) -> None:
 def _two_threads(spec: RunSpec) -> None:
     torch.set_num_threads(2)
     try:
-        _train(LOOPS["tutorial"], spec, "cpu")
+        train_loop(LOOPS["tutorial"], spec, "cpu")
     finally:
         torch.set_num_threads(1)
 
 
-def interleaving(steps: int) -> dict[str, Any]:
-    """Time runs that take turns on one GPU: seconds per run at each number of lanes."""
-    from harness.execution.executors.local import Local
-    from harness.execution.executors.resources import layout
-
-    experiment, _ = experiment_for("cuda", steps)
-    found = {}
-    for lanes in (1, 2, 4, 8, 16):
-        training = experiment.training.model_copy(update={"max_steps": steps})
-        specs = [
-            _with(spec, seed, training)
-            for seed in range(lanes)
-            for spec in expand(experiment).runs[:1]
-        ]
-        with tempfile.TemporaryDirectory() as name:
-            store = Store(Path(name), "lanes")
-            store.create()
-            executor = Local(layout("cuda", runs_per_gpu=lanes))
-            run([_with(specs[0], 99, training)], store, _keep(executor))  # warms the slot up
-            taken = seconds(lambda s=specs, st=store, e=executor: run(s, st, e))
-        found[f"seconds per run, {lanes} at a time"] = taken / lanes
-    return found
-
-
-def _with(spec: RunSpec, seed: int, training: Any) -> RunSpec:
-    from dataclasses import replace
-
-    return replace(spec, seed=seed, training=training)
-
-
-class _keep:
-    """An executor whose slots stay open after a first use."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.slots = inner.slots
-
-    def execute(self, jobs: Any, judge: Any = None) -> Iterator[Any]:
-        close, self._inner.close = self._inner.close, lambda: None
-        try:
-            yield from self._inner.execute(jobs, judge)
-        finally:
-            self._inner.close = close
-
-    def close(self) -> None:
-        """They stay open."""
+def changed(spec: RunSpec, seed: int, training: Training) -> RunSpec:
+    """Return a run with another seed and training."""
+    return dataclasses.replace(spec, seed=seed, training=training)
 
 
 def ablation(rounds: int) -> dict[str, Any]:
@@ -177,7 +126,7 @@ def ablation(rounds: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     ratios = []
     with tempfile.TemporaryDirectory() as name:
-        _train(LOOPS["tutorial"], specs[-1], "cpu")  # warms up
+        train_loop(LOOPS["tutorial"], specs[-1], "cpu")  # warms up
         for turn in range(rounds):
             # the machine's speed drifts: loops before and after, ours between
             before = [_loop_seconds(spec) for spec in specs[::2]]
@@ -195,7 +144,7 @@ def ablation(rounds: int) -> dict[str, Any]:
 
 
 def _loop_seconds(spec: RunSpec) -> float:
-    return seconds(lambda: _train(LOOPS["tutorial"], spec, "cpu"))
+    return seconds(lambda: train_loop(LOOPS["tutorial"], spec, "cpu"))
 
 
 def _harness(*arguments: str) -> float:
@@ -280,7 +229,7 @@ def taxes(rounds: int) -> dict[str, Any]:
     from harness.training import buffers, loop, rundir
     from harness.training import run as run_module
 
-    experiment, specs = experiment_for("cpu", 0)
+    experiment, specs = quickstart()
     spent, whole = Spent(), 0.0
     calls = [
         (buffers.Decided, "at", "plan"),
@@ -295,7 +244,7 @@ def taxes(rounds: int) -> dict[str, Any]:
         (Store, "commit", "store"),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        ours = Ours(experiment, Path(name), "cpu")
+        ours = Ours(experiment, Path(name))
         for spec in specs:
             ours.train(spec)
         for call in calls:
@@ -304,7 +253,7 @@ def taxes(rounds: int) -> dict[str, Any]:
         before = _thread_seconds("tracking")
         for seed in range(1, rounds + 1):  # new runs: another attempt at one supersedes the first
             for spec in specs:
-                fresh = [_with(spec, seed, spec.training)]
+                fresh = [changed(spec, seed, spec.training)]
                 run_it = functools.partial(run, fresh, ours.store, Inline("cpu"), [ours.mirror])
                 whole += seconds(run_it)
         ours.settle()
@@ -326,7 +275,7 @@ def safety(rounds: int) -> dict[str, Any]:
 
     from harness.training.loop import Loop
 
-    experiment, specs = experiment_for("cpu", 0)
+    experiment, specs = quickstart()
     spent = Spent()
     calls = [(Loop, "_keep", "keep"), (Store, "begin", "begin"), (Store, "commit", "commit")]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -335,7 +284,7 @@ def safety(rounds: int) -> dict[str, Any]:
         for call in calls:
             stack.enter_context(spent.of(*call))
         for seed in range(rounds):
-            fresh = [_with(spec, seed, spec.training) for spec in specs]
+            fresh = [changed(spec, seed, spec.training) for spec in specs]
             run(fresh, store, Inline("cpu", checkpoint_every=0.0), [])
     checkpoint = spent.seconds["keep"] / spent.calls["keep"]
     ledger = (spent.seconds["begin"] + spent.seconds["commit"]) / spent.calls["commit"]

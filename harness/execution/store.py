@@ -70,6 +70,7 @@ class Store:
             if folder.exists() and not folder.is_dir():
                 raise StoreError(f"results folder {folder} is a file; name a folder")
         self.attempts = Attempts(self.path)
+        self._named: dict[str, set[str]] | None = None
         self._check_schema()
 
     def _check_schema(self) -> None:
@@ -93,6 +94,7 @@ class Store:
             StoreError: The folder cannot be written.
         """
         try:
+            self._named = None
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / "schema.json", json.dumps({"schema": SCHEMA}))
             self._put_back()
@@ -165,7 +167,17 @@ class Store:
 
     def is_done(self, key: str) -> bool:
         """Whether a run of this key is committed and did not fail."""
-        return any((path / "result.json").exists() for path in self.path.glob(f"*-{key}"))
+        return any((path / "result.json").exists() for path in self._of(key))
+
+    def _of(self, key: str) -> list[Path]:
+        """Return the committed folders of a run; only this process adds to them, see `locked`."""
+        if self._named is None:
+            self._named = {}
+            for name in os.listdir(self.path):
+                if match := _KEYED.search(name):
+                    self._named.setdefault(match[1], set()).add(name)
+        paths = [self.path / name for name in sorted(self._named.get(key, ()))]
+        return [path for path in paths if path.is_dir()]
 
     def begin(self, spec: RunSpec) -> Path:
         """Return a new folder for an attempt at a run, which says what it is an attempt at.
@@ -175,8 +187,8 @@ class Store:
         Raises:
             OSError: It cannot be written.
         """
-        committed = next((path for path in self.path.glob(f"*-{spec.key}") if path.is_dir()), None)
-        path = self.attempts.begin(spec.key, committed)
+        committed = self._of(spec.key)
+        path = self.attempts.begin(spec.key, committed[0] if committed else None)
         RunDir(path).write_json("spec.json", spec.to_json())
         return path
 
@@ -221,10 +233,12 @@ class Store:
         for file in attempt.iterdir():
             _sync(file)
         _sync(attempt)
-        old = [path for path in self.path.glob(f"*-{key}") if path.is_dir()]
+        old = self._of(key)
         for number, path in enumerate(old):
             path.rename(self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}")
         attempt.rename(target)
+        assert self._named is not None
+        self._named[key] = {name}
         _sync(self.path)
         for number in range(len(old)):
             gone = self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}"
@@ -275,9 +289,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 def _sync(path: Path) -> None:
     """Flush a file or folder to disk; where the platform cannot flush folders, nothing is lost."""
-    if path.is_dir() and os.name == "nt":
+    folder = path.is_dir()
+    if folder and os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

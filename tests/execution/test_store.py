@@ -59,6 +59,31 @@ def test_a_run_is_found_by_key_whatever_it_is_called(store: Store, make_spec: Ma
     assert store.runs()[spec.key].path.name.startswith("another name")
 
 
+def test_a_new_run_does_not_cost_a_look_at_every_other(
+    store: Store, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec()
+    old = store.path / f"earlier name-{spec.key}"
+    old.mkdir()
+    (old / "error.json").write_text("{}")
+    listed: list[str] = []
+
+    def watched(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def called(path: Any) -> Any:
+            listed.append(str(path))
+            return function(path)
+
+        return called
+
+    monkeypatch.setattr(os, "listdir", watched(os.listdir))
+    monkeypatch.setattr(os, "scandir", watched(os.scandir))
+    for _ in range(3):
+        where = store.commit(spec, attempt(store, spec, result={}))
+    assert listed.count(str(store.path)) == 1
+    assert where.is_dir()
+    assert not old.exists()
+
+
 def test_folders_without_a_result_and_other_names_are_not_runs(store: Store) -> None:
     (store.path / "empty-0123456789ab").mkdir()
     (store.path / "report").mkdir()

@@ -109,6 +109,8 @@ def carry_out(
 ) -> Outcome:
     """Execute what is missing of a plan and mirror it; as `execute`.
 
+    MLflow is told that runs of the experiment with other settings than the plan's are outdated.
+
     Raises:
         HarnessError: Something is wrong before training starts.
         KeyboardInterrupt: After what ran has written a checkpoint.
@@ -126,6 +128,7 @@ def carry_out(
             "give --yes if that is meant, or --only and --limit to do a part"
         )
     address = resolve(options.results, experiment.tracking.uri) if options.track else None
+    current = frozenset(spec.settings for spec in plan.runs)
     if todo:
         check_models(plan, todo)
     for note in plan.notes:
@@ -134,7 +137,7 @@ def carry_out(
         say(console, f"note: {change}")
     summary = Summary()
     with ExitStack() as stack:
-        if todo or (options.track and is_behind(options.results, experiment)):
+        if todo or (options.track and is_behind(options.results, experiment, current)):
             stack.enter_context(store.locked())
             store.create()
             todo = pending(selected, store, options)  # another driver may have been at it
@@ -144,7 +147,7 @@ def carry_out(
                 running = f"{executor.slots} at a time" if executor.slots > 1 else "one at a time"
                 runs = "1 run" if len(todo) == 1 else f"{len(todo):,} runs"
                 say(console, f"{runs} to do, {running}; the first takes longest", "")
-            mirror = stack.enter_context(mirrored(experiment, options, console))
+            mirror = stack.enter_context(mirrored(experiment, options, console, current))
             listeners = [] if mirror is None else [mirror]
             if todo:
                 until = begun + 3600 * options.max_hours if options.max_hours else None
@@ -264,7 +267,12 @@ def check_names(plan: Plan) -> None:
 
 
 @contextmanager
-def mirrored(experiment: Experiment, options: Options, console: Console) -> Iterator[Mirror | None]:
+def mirrored(
+    experiment: Experiment,
+    options: Options,
+    console: Console,
+    current: frozenset[str] | None = None,
+) -> Iterator[Mirror | None]:
     """Yield what mirrors runs to MLflow, or None where that is off."""
     if not options.track:
         yield None
@@ -273,7 +281,7 @@ def mirrored(experiment: Experiment, options: Options, console: Console) -> Iter
     def warn(message: str) -> None:
         say(console, f"warning: {message}")
 
-    with open_tracking(options.results, experiment, warn) as mirror:
+    with open_tracking(options.results, experiment, warn, current) as mirror:
         yield mirror
 
 

@@ -228,13 +228,19 @@ class RunSpec:
         return {"seed": self.seed, **fold}
 
     @cached_property
+    def settings(self) -> str:
+        """Twelve digits of what of the identity is the same for every seed and fold."""
+        text = ",".join(f"{name}:{value}" for name, value in sorted(self._shared.items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
     def _shared(self) -> dict[str, str]:
         return _texts(self._lasting())
 
     def at(self, seed: int, fold: int | None) -> Self:
         """Return the same run for another seed and fold, without working out the rest again."""
         other = replace(self, seed=seed, fold=fold)
-        other.__dict__["_shared"] = self._shared
+        other.__dict__.update(_shared=self._shared, settings=self.settings)
         return other
 
     def versions(self) -> dict[str, int]:

@@ -82,6 +82,7 @@ def tags(spec: RunSpec, key: str) -> dict[str, str]:
     """Return the tags by which runs are found, grouped and told apart."""
     return {
         "harness.key": key,
+        "harness.settings": spec.settings,
         "harness.recipe": spec.recipe,
         "harness.dataset": spec.dataset_label,
         "harness.reference": spec.reference or "none",

@@ -17,6 +17,9 @@ FILE = "mirrored.jsonl"
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 """Statuses of a run in MLflow."""
 
+TOLD = "TOLD"
+"""Of the line of no run: MLflow was told which runs the file asks for; `result` is their digest."""
+
 ENDED = (FINISHED, FAILED)
 
 

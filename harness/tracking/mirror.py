@@ -26,7 +26,7 @@ from harness.experiment.spec import RunSpec
 from harness.tracking.address import DATABASE, Address, resolve
 from harness.tracking.ledger import RUNNING, Ledger
 from harness.tracking.mlflow import Connection, UnreachableError
-from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
+from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, is_outdated, missing_of
 from harness.tracking.studies import FOLDER, Study, is_written
 from harness.tracking.views import views
 
@@ -60,6 +60,7 @@ class Mirror:
         per_class: Most classes with metric keys of their own.
         warn: Is told, once, that MLflow cannot be written.
         tags: Of the experiment.
+        current: Settings of every run that the file asks for; the others are marked.
 
     Raises:
         TrackingError: The user has to do something about it. A server that does not answer now
@@ -74,6 +75,7 @@ class Mirror:
         per_class: int,
         warn: Warn,
         tags: Mapping[str, str] | None = None,
+        current: frozenset[str] | None = None,
     ) -> None:
         self._address = address
         self._store = store
@@ -81,6 +83,7 @@ class Mirror:
         self._per_class = per_class
         self._warn = warn
         self._tags = tags or {}
+        self._current = current
         self._warned = False
         self._retry_at = 0.0
         self._recorder: Recorder | None = None
@@ -89,6 +92,7 @@ class Mirror:
             self._recorder = self._connect()
         except UnreachableError as error:
             self._failed(error)
+        self._tasks.put(lambda: self._try(Recorder.mark_outdated))
         self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
         self._thread.start()
 
@@ -101,7 +105,7 @@ class Mirror:
                 "before; new ones are not copied there. To rebuild all of it here, delete "
                 f"{self._address.results / DATABASE} and run: harness sync {self._source}"
             )
-        return Recorder(connection, self._store, self._source, self._per_class)
+        return Recorder(connection, self._store, self._source, self._per_class, self._current)
 
     def started(self, spec: RunSpec) -> None:
         """A run was handed to a slot."""
@@ -157,6 +161,7 @@ class Mirror:
     def _catch_up(self, recorder: Recorder) -> None:
         for message in recorder.sync().unreadable:
             self._warn(f"not mirrored to MLflow: {message}")
+        recorder.mark_outdated()
 
     def _later(self, spec: RunSpec, write: Callable[[Recorder], None]) -> None:
         self._tasks.put(lambda: self._try(write, spec))
@@ -197,7 +202,12 @@ class Mirror:
             )
 
 
-def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warning) -> Mirror:
+def open_tracking(
+    results: Path,
+    experiment: Experiment,
+    warn: Warn = _LOG.warning,
+    current: frozenset[str] | None = None,
+) -> Mirror:
     """Connect to MLflow, making database and experiment if need be.
 
     Called by the one driver that holds the lock of `results`, before anything else starts.
@@ -206,6 +216,7 @@ def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warni
         results: The results folder.
         experiment: What is to be mirrored.
         warn: Is told, once, that MLflow cannot be written.
+        current: As in `Mirror`.
 
     Raises:
         TrackingError: As `Mirror`.
@@ -214,7 +225,7 @@ def open_tracking(results: Path, experiment: Experiment, warn: Warn = _LOG.warni
     store = Store(results, experiment.name)
     address = resolve(results, tracking.uri)
     tags = _tags(experiment)
-    return Mirror(address, store, experiment.called, tracking.per_class, warn, tags)
+    return Mirror(address, store, experiment.called, tracking.per_class, warn, tags, current)
 
 
 def _tags(experiment: Experiment) -> dict[str, str]:
@@ -265,8 +276,13 @@ def misses(results: Path, experiment: Experiment, studies: Sequence[Study]) -> b
     return not all(is_written(study, entries) for study in studies)
 
 
-def is_behind(results: Path, experiment: Experiment) -> bool:
-    """Whether MLflow misses a committed run, by our own files: the library is not imported.
+def is_behind(results: Path, experiment: Experiment, current: frozenset[str] | None = None) -> bool:
+    """Whether MLflow misses something, by our own files: the library is not imported.
+
+    Args:
+        results: The results folder.
+        experiment: What is mirrored.
+        current: As in `Mirror`.
 
     Raises:
         TrackingError: The tracking URI is a folder.
@@ -277,8 +293,10 @@ def is_behind(results: Path, experiment: Experiment) -> bool:
     place = ledger.place(address.fingerprint)
     if place is None or (address.own and not (address.results / DATABASE).is_file()):
         return bool(store.runs())
-    left = any(entry.status == RUNNING for entry in ledger.last(place).values())
-    return left or bool(missing_of(store, ledger.ended(place)))
+    last = ledger.last(place)
+    left = any(entry.status == RUNNING for entry in last.values())
+    other = current is not None and is_outdated(last, current)
+    return left or other or bool(missing_of(store, ledger.ended(place)))
 
 
 def _now() -> int:

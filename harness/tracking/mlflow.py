@@ -37,6 +37,9 @@ class UnreachableError(TrackingError):
     """The server or database does not answer now; it may later."""
 
 
+_TAGS = ("key", "result", "store", "settings", "status")
+
+
 @dataclass(frozen=True)
 class Tracked:
     """A run as MLflow has it; fields of other people's runs are empty."""
@@ -46,6 +49,8 @@ class Tracked:
     key: str
     result: str
     store: str
+    settings: str
+    outcome: str
 
 
 class Connection:
@@ -229,7 +234,7 @@ class Connection:
                 yield Tracked(
                     str(run.info.run_id),
                     str(run.info.status),
-                    *(named.get(f"harness.{tag}", "") for tag in ("key", "result", "store")),
+                    *(named.get(f"harness.{tag}", "") for tag in _TAGS),
                 )
             token = page.token
             if not token:

@@ -19,13 +19,14 @@ from harness.execution.store import Store, Stored, read_json
 from harness.experiment.spec import RunSpec
 from harness.tracking import describe, record
 from harness.tracking.address import Address
-from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
+from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, TOLD, Entry, Ledger
 from harness.tracking.mlflow import Connection, Tracked, UnreachableError
 from harness.tracking.record import Point
 from harness.tracking.studies import FOLDER, Study, StudyRecorder
 from harness.training.rundir import RESUMED, git_commit
 
 _KILLED = "killed"
+_DONE, _OUTDATED = "done", "outdated"
 _REFUSED = "its checkpoint could not be used, and it was trained again from scratch"
 _LEFT = "Stopped before it ended by a driver that is gone: it counts for nothing and is done again."
 
@@ -86,13 +87,22 @@ class Recorder:
         store: The results of the experiment.
         source: How a command names the experiment's file.
         per_class: Most classes with metric keys of their own.
+        current: Settings of every run that the experiment's file asks for, where they are known.
     """
 
-    def __init__(self, connection: Connection, store: Store, source: str, per_class: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        store: Store,
+        source: str,
+        per_class: int,
+        current: frozenset[str] | None = None,
+    ) -> None:
         self._mlflow = connection
         self._store = store
         self._source = source
         self._per_class = per_class
+        self._current = current
         self._ledger = Ledger(store.path)
         self._ended = self._ledger.ended(connection.place)
         self._last = self._ledger.last(connection.place)
@@ -312,8 +322,29 @@ class Recorder:
                 unreadable.append(f"{stored.path.name}: {error}")
                 continue
             self._supersede_others(stored.key, there)
+        self._note(Entry("", "", TOLD, self._mlflow.place))  # some may be of earlier settings
         made = len(missing) - adopted - len(unreadable)
         return Synced(made, adopted, closed, tuple(unreadable))
+
+    def mark_outdated(self) -> None:
+        """Call runs ``outdated`` where the file asks for other settings now, or no longer for them.
+
+        They were done, and would otherwise be averaged with those that have their recipe's name.
+        Seeds are no settings; a run that the file asks for again is ``done`` again.
+
+        Raises:
+            TrackingError: MLflow cannot be written.
+        """
+        if self._current is None or not is_outdated(self._last, self._current):
+            return
+        for run in self._mlflow.runs() if self._ended else ():
+            if run.key and run.settings and self._is_mine(run):
+                asked = run.settings in self._current
+                if run.outcome == (_OUTDATED if asked else _DONE):
+                    now = _DONE if asked else _OUTDATED
+                    self._mlflow.log(run.run_id, tags={"harness.status": now})
+        told = _digest(self._current)
+        self._note(Entry("", "", TOLD, self._mlflow.place, told))
 
     def _supersede_others(self, key: str, there: Sequence[Tracked], kept: str = "") -> None:
         """Take earlier runs of `key` out of view: those of `there` from this results folder."""
@@ -362,6 +393,16 @@ def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, s
         if stored.key not in ended or ended[stored.key].result != digest
     ]
     return sorted(missing, key=lambda pair: pair[0].path.stat().st_mtime_ns)
+
+
+def is_outdated(last: Mapping[str, Entry], current: frozenset[str]) -> bool:
+    """Whether MLflow was last told of other settings, by the last lines of a place."""
+    told = last.get("")
+    return told is None or told.result != _digest(current)
+
+
+def _digest(settings: frozenset[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(settings)).encode()).hexdigest()[:12]
 
 
 def owner(address: Address) -> str:

@@ -51,25 +51,39 @@ class Chunk:
         return tuple((name, array.shape[1:]) for name, array in sorted(self.arrays.items()))
 
 
-def chunk(plan: Plan, first: int, last: int) -> Chunk:
+def chunk(plan: Plan, first: int, last: int, before: Chunk | None = None) -> Chunk:
     """Return the decisions of steps ``[first, last)`` of a plan.
+
+    Args:
+        plan: Whose decisions.
+        first: The first step.
+        last: The step after the last.
+        before: As in `stacked`.
 
     Raises:
         ConfigError: A strategy decides what cannot be carried out.
     """
-    return stacked(plan, [plan.decide(step) for step in range(first, last)])
+    return stacked(plan, [plan.decide(step) for step in range(first, last)], before)
 
 
-def stacked(plan: Plan, decisions: Sequence[Decisions]) -> Chunk:
+def stacked(plan: Plan, decisions: Sequence[Decisions], before: Chunk | None = None) -> Chunk:
     """Return consecutive decisions as a chunk.
+
+    Args:
+        plan: Whose decisions.
+        decisions: One for each step.
+        before: An earlier chunk of the run, all of whose names this one has, too: where a blend is
+            rare, one captured step still serves them all.
 
     Raises:
         ConfigError: As `chunk`.
     """
     check_weights(decisions)
+    known = {} if before is None else before.arrays
+    least = known["rows"].shape[1] if known else 0
     arrays = {
-        "rows": _padded([d.rows for d in decisions]),
-        "labels": _padded([d.labels for d in decisions]),
+        "rows": _padded([d.rows for d in decisions], least),
+        "labels": _padded([d.labels for d in decisions], least),
     }
     width = arrays["rows"].shape[1]
     for place, head in enumerate(plan.heads):
@@ -78,8 +92,8 @@ def stacked(plan: Plan, decisions: Sequence[Decisions]) -> Chunk:
                 [_choice(d.augmentations[place], k, operation, width) for d in decisions]
             )
     mixes = [d.mix for d in decisions]
-    if any(mix is not None for mix in mixes):
-        arrays |= _mixing(mixes, plan.facts.batch_size, plan.facts.shape)
+    if "partner" in known or any(mix is not None for mix in mixes):
+        arrays |= _mixing(mixes, plan.facts.batch_size, plan.facts.shape, "box" in known)
     return Chunk(decisions[0].step, decisions, arrays)
 
 
@@ -88,9 +102,9 @@ def head_name(place: int, operation: int) -> str:
     return f"head.{place}.{operation}"
 
 
-def _padded(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+def _padded(parts: Sequence[NDArray[np.int64]], least: int) -> NDArray[np.int64]:
     """Stack rows of unequal length, the shorter ones filled up with their first entry."""
-    width = max(len(part) for part in parts)
+    width = max(least, *(len(part) for part in parts))
     if all(len(part) == width for part in parts):
         return np.stack(parts)
     return np.stack([np.concatenate([part, np.full(width - len(part), part[0])]) for part in parts])
@@ -113,7 +127,7 @@ def _choice(
 
 
 def _mixing(
-    mixes: Sequence[Mix | None], size: int, shape: tuple[int, ...]
+    mixes: Sequence[Mix | None], size: int, shape: tuple[int, ...], boxed: bool
 ) -> dict[str, NDArray[Any]]:
     itself = np.arange(size)
     whole = np.ones(size, np.float32)
@@ -122,7 +136,7 @@ def _mixing(
         "weight": np.stack([whole if mix is None else mix.weight for mix in mixes]),
         "share": np.stack([whole if mix is None else mix.label_weight for mix in mixes]),
     }
-    if any(mix is not None and mix.box is not None for mix in mixes):
+    if boxed or any(mix is not None and mix.box is not None for mix in mixes):
         everywhere = np.tile(np.array([0, shape[0], 0, shape[1]]), (size, 1))
         boxes = [everywhere if mix is None or mix.box is None else mix.box for mix in mixes]
         arrays["box"] = np.stack(boxes)
@@ -147,7 +161,8 @@ class Decided:
         """Return the chunk that holds `step`."""
         first = step - step % CHUNK
         if self._chunk is None or self._chunk.first != first:
-            self._chunk = chunk(self._plan, first, min(first + CHUNK, self._plan.facts.steps))
+            last = min(first + CHUNK, self._plan.facts.steps)
+            self._chunk = chunk(self._plan, first, last, self._chunk)
         return self._chunk
 
 

@@ -7,6 +7,7 @@ as they are called, by the same function on the same buffers: they warm the libr
 the optimiser's state. What cannot be captured goes on in that way, and says so.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -52,9 +53,15 @@ class Cuda:
         """Record a graph on the current stream, which must not be the default one."""
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.current_stream()
-        # other runs of this process launch work on their own streams, from this same thread
-        with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
-            body()
+        collects = gc.isenabled()
+        gc.disable()  # to free another run's graph meanwhile would end the capture
+        try:
+            # other runs of this process launch work on their own streams, from this same thread
+            with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
+                body()
+        finally:
+            if collects:
+                gc.enable()
         self._pool = graph.pool()
         return graph.replay
 
@@ -140,12 +147,19 @@ class Captured:
         self._images: tuple[Tensor, _Upload] | None = None
         self._graphs: dict[Any, Callable[[], None]] = {}
         self._done = 0
+        self._marks: tuple[Callable[[], bool], Callable[[], bool]] = (lambda: True, lambda: True)
         self._next = torch.zeros(1, dtype=torch.int64, device=place)
         self._rate = torch.zeros((), dtype=torch.float32, device=place)
         step.set_rate(self._rate)
 
     def advance(self, first: int, last: int) -> Iterator[None]:
-        """Launch steps ``[first, last)``; yield while a host buffer has not left yet."""
+        """Launch steps ``[first, last)``; yield while more than the steps of before are to be done.
+
+        The device has always work, and never so much that a command would have to wait for long.
+        """
+        before, latest = self._marks
+        while not before():
+            yield
         made = self._decided.at(first)
         if made is not self._loaded:
             yield from self._load(made)
@@ -154,6 +168,7 @@ class Captured:
             if self._stager is not None:
                 yield from self._send_images(self._stager, step)
             self._launch(step, made)
+        self._marks = latest, self._device.mark()
 
     def settle(self) -> Iterator[None]:
         """Yield until the device has done all that was launched."""
@@ -178,7 +193,10 @@ class Captured:
         try:
             self._graphs[phase] = self._device.capture(lambda: self._body(step))
         except RuntimeError as error:  # a network that reads values on the host, for one
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            # the other graphs share what torch keeps for the stream, and drops with this one
+            self._graphs.clear()
+            cause = error.__context__ or error  # what ended the capture, not that it has ended
+            reason = (str(cause) or type(cause).__name__).splitlines()[0]
             self.problem = f"steps are not captured in a CUDA graph and run slower: {reason}"
 
     def _body(self, step: int) -> None:

@@ -74,7 +74,7 @@ def _in_turns(
     import cv2
 
     torch.cuda.reset_peak_memory_stats(device)  # earlier runs of this process have set it
-    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _own_stream(device)
     host = torch.Generator().manual_seed(seed).get_state()
     # a state of its own, not its values in a shared one: graphs read their offsets on the device,
     # from memory of the state that they were captured with
@@ -82,7 +82,7 @@ def _in_turns(
     own = generator.clone_state()
     own.manual_seed(seed)
     command: C | None = None
-    with contextlib.closing(events):
+    with contextlib.closing(events), _under_way(stream):
         while True:
             threads = cv2.getNumThreads()
             cv2.setNumThreads(0)
@@ -104,6 +104,35 @@ def _in_turns(
                     host = torch.default_generator.get_state()
                     cv2.setNumThreads(threads)
             command = yield event
+
+
+_live: dict[int, bool] = {}
+"""Streams of the runs under way in this process, and whether each ever shared the GPU."""
+
+
+def _own_stream(device: torch.device) -> Any:
+    """Return a stream that no run under way has; torch deals out 32 of them in turn.
+
+    What is kept for a stream, such as workspaces of cuBLAS, goes with the first of its graphs.
+    """
+    stream: Any = None
+    for _ in range(len(_live) + 1):
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        if stream.cuda_stream not in _live:
+            break
+    return stream
+
+
+@contextlib.contextmanager
+def _under_way(stream: Any) -> Iterator[None]:
+    handle = stream.cuda_stream
+    _live[handle] = False
+    if len(_live) > 1:
+        _live.update(dict.fromkeys(_live, True))
+    try:
+        yield
+    finally:
+        _live.pop(handle, None)
 
 
 @contextlib.contextmanager
@@ -130,9 +159,25 @@ def same_bits(seed: int) -> Iterator[None]:
             cv2.setNumThreads(cv_threads)
 
 
+def is_lost(device: torch.device) -> bool:
+    """Whether a GPU refuses everything from now on, as after an illegal access: to this process."""
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
+
+
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Return the most memory used in MB: by this run on a GPU, or on a CPU by this process."""
+    """Return the most memory used in MB: by this run on a GPU, or on a CPU by this process.
+
+    None where it is not known, as of a run that shared its GPU with others.
+    """
     if device.type == "cuda":
+        if _live.get(torch.cuda.current_stream(device).cuda_stream):
+            return None
         return torch.cuda.max_memory_allocated(device) / 1e6
     if sys.platform == "win32":
         return None

@@ -181,4 +181,6 @@ def _fits(data: Data, device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
+    # what earlier runs of this process have given back to torch is free, too
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return data.features.nbytes < _RESIDENT_SHARE * free

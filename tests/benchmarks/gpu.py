@@ -91,6 +91,7 @@ class _Steps:
             pass
         self._done += 64
         torch.cuda.synchronize()
+        assert not self._executor.problem, self._executor.problem
 
     def profile(self) -> tuple[float, float]:
         """Return how many kernels a step launches, and how many milliseconds they run."""
@@ -98,7 +99,9 @@ class _Steps:
 
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
             self.chunk()
-        rows = seen.key_averages()
+        from torch.autograd import DeviceType
+
+        rows = [row for row in seen.key_averages() if row.device_type == DeviceType.CUDA]
         for row in sorted(rows, key=lambda row: -row.self_device_time_total)[:12]:
             each = row.self_device_time_total / 64
             print(f"{each:9.1f} us in {row.count / 64:6.1f} calls of {row.key[:100]}")

@@ -52,6 +52,12 @@ class Mishap(Windowed):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "raise":
             raise RuntimeError("it went wrong")
+        if self.how == "lose":  # as an illegal access on a GPU does to its process
+            from harness.training import device
+            device.is_lost = lambda place: True
+            os.environ["LOST"] = "yes"
+        if "LOST" in os.environ:
+            raise RuntimeError("an illegal memory access was encountered")
         if self.how == "print":
             os.write(1, b"said by C")
             print("said by Python on GPU", os.environ.get("CUDA_VISIBLE_DEVICES"))
@@ -199,6 +205,22 @@ def test_a_run_that_dies_costs_only_itself(
     bad = next(stored for stored in store.runs().values() if stored.failed)
     error = json.loads((bad.path / "error.json").read_text())
     assert error["kind"] == ("killed" if how == "die" else "exception")
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_run_that_loses_the_device_fails_by_itself_and_others_get_a_new_process(
+    lanes: int, plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {
+        "bad": [{"name": "mishap", "how": "lose"}],
+        "after": [{"name": "mishap", "how": "print"}],
+    }
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs, store, slots(1, lanes), [Heard()])
+    by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
+    assert by_recipe == {"nothing": "done", "bad": "failed", "after": "done"}
+    (reason,) = summary.failures.values()
+    assert "illegal memory access" in reason
 
 
 def test_what_a_run_prints_goes_to_its_log(

@@ -203,6 +203,74 @@ def test_what_cannot_be_captured_goes_on_step_by_step_and_says_so(
     assert got.history[-1]["train/loss"] == expected.history[-1]["train/loss"]
 
 
+def test_after_a_capture_that_failed_no_graph_of_before_is_replayed(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec([{"name": "focal", "start": 0.3, "stop": 0.5}], datasets=[TAIL],
+                     training={**BUDGET, "max_steps": 60})  # fmt: skip
+    loop = prepare(spec, torch.device("cpu")).loop
+    device = pretending(loop, monkeypatch)
+    capture, refused = device.capture, 0
+
+    def once(body: Callable[[], None]) -> Callable[[], None]:
+        nonlocal refused
+        if device.captured:
+            refused += 1
+            try:
+                raise ValueError("the host reads a value")
+            finally:
+                raise RuntimeError("the capture has ended")
+        return capture(body)
+
+    monkeypatch.setattr(device, "capture", once)
+    got, _ = run(loop)
+    assert (device.captured, refused) == (1, 1)
+    assert device.replayed == 18 - WARM_UP, "none when the first loss is back"
+    assert got.notes[0].endswith("the host reads a value")
+
+
+def test_a_blend_that_is_rare_costs_no_captures(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = [{"name": "mixup", "p": 0.02}, {"name": "cutmix", "p": 0.01}]
+    spec = make_spec(recipe, datasets=[TAIL], training={**BUDGET, "max_steps": 1500})
+    eager, loop = (prepare(spec, torch.device("cpu")).loop for _ in range(2))
+    device = pretending(loop, monkeypatch)
+    (expected, _), (got, _) = run(eager), run(loop)
+    assert got.mixed["cutmix"] > 3
+    assert device.captured <= 3, "without, with a partner, with a box"
+    assert got.history[-1]["train/loss"] == expected.history[-1]["train/loss"]
+
+
+def test_the_host_is_at_most_one_stretch_ahead(
+    make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.training.step import Step, make_optimizer
+
+    spec = make_spec([], datasets=[TAIL], training=BUDGET)
+    loop = prepare(spec, torch.device("cpu")).loop
+    device = pretending(loop, monkeypatch)
+    marks: list[list[bool]] = []
+
+    def mark() -> Callable[[], bool]:
+        marks.append([False])
+        return lambda mine=marks[-1]: mine[0]
+
+    monkeypatch.setattr(device, "mark", mark)
+    optimizer = make_optimizer(loop.model, loop.training)
+    executor = loop._executor(Step(loop.model, loop.pipeline, optimizer, "fp32", loop.device))
+    assert list(executor.advance(0, 10)) == []
+    of_the_first = marks[-1]
+    assert list(executor.advance(10, 20)) == [], "the device has work while this is launched"
+    third = executor.advance(20, 30)
+    assert next(third) is None
+    assert next(third) is None
+    assert device.replayed == 20 - WARM_UP
+    of_the_first[0] = True
+    assert list(third) == []
+    assert device.replayed == 30 - WARM_UP
+
+
 def test_the_pretended_device_notices_a_read(
     make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +333,7 @@ def test_on_a_gpu_captured_and_eager_steps_agree(
 
 
 @needs_cuda
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_on_a_gpu_the_host_never_waits_within_a_chunk(make_spec: MakeSpec) -> None:
     spec = make_spec(RECIPES["all_on_the_device"][0], datasets=[TAIL], training=BUDGET)
     with torch.cuda.stream(torch.cuda.Stream()):
@@ -281,6 +350,7 @@ def test_on_a_gpu_the_host_never_waits_within_a_chunk(make_spec: MakeSpec) -> No
         executor = loop._executor(step)
         for _ in executor.advance(0, 10):  # warms up and captures
             pass
+        assert executor.problem == ""
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:

@@ -1,13 +1,18 @@
 """Runs that share a GPU; what a CPU is told is tested where runs are compared bit by bit."""
 
+import contextlib
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from harness.experiment.spec import RunSpec
 from harness.registry import strategies
+from harness.training import device
 from harness.training.run import start
 from tests.training.test_captured import BUDGET, RECIPES, TAIL, needs_cuda
 from tests.training.test_checkpoint import Noisy, curve
@@ -48,3 +53,46 @@ def test_on_a_gpu_runs_that_take_turns_end_where_each_ends_alone(
     for name, spec in specs.items():
         alone = in_turns({name: spec}, tmp_path / "alone")
         assert together[name] == pytest.approx(alone[name], rel=0.05), name
+
+
+class Streams:
+    """Streams as torch deals them out: a few, in turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 3) -> None:
+        self._next = itertools.cycle(range(count))
+        self.current: Any = None
+        monkeypatch.setattr(torch.cuda, "Stream", self._dealt)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda place: self.current)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda place: 5e6)
+
+    def _dealt(self, place: torch.device) -> SimpleNamespace:
+        return SimpleNamespace(cuda_stream=next(self._next))
+
+
+def test_no_two_runs_under_way_have_the_same_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    Streams(monkeypatch)
+    place = torch.device("cuda", 0)
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as others:
+        long = device._own_stream(place)
+        first.enter_context(device._under_way(long))
+        for _ in range(5):  # runs that come and go beside it
+            with device._under_way(short := device._own_stream(place)):
+                assert short.cuda_stream != long.cuda_stream
+        second = device._own_stream(place)
+        others.enter_context(device._under_way(second))
+        third = device._own_stream(place)
+        assert len({long.cuda_stream, second.cuda_stream, third.cuda_stream}) == 3
+    assert device._live == {}
+
+
+def test_the_memory_of_a_run_is_told_where_it_had_the_gpu_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    streams = Streams(monkeypatch)
+    place = torch.device("cuda", 0)
+    with device._under_way(alone := device._own_stream(place)):
+        streams.current = alone
+        assert device.peak_memory_mb(place) == 5.0
+        with device._under_way(device._own_stream(place)):
+            pass
+        assert device.peak_memory_mb(place) is None, "another run was there for a while"

@@ -13,10 +13,12 @@ from harness.training.rundir import CHECKPOINTS, RunDir
 
 def whole(attempt: Path) -> str | None:
     """Return the status of a run whose last file is there, or None."""
-    try:
+    with contextlib.suppress(StoreError, KeyError):
         return str(read_json(attempt / "result.json")["status"])
-    except (StoreError, KeyError):
-        return None
+    with contextlib.suppress(StoreError):
+        read_json(attempt / "error.json")
+        return "failed"
+    return None
 
 
 def reached(attempt: Path) -> int:

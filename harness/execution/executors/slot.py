@@ -37,6 +37,7 @@ class Lane:
     def __init__(self, order: dict[str, Any]) -> None:
         self.key: str = order["spec"]["key"]
         self.log = Path(order["attempt"]) / "log.txt"
+        self.device: str = order["device"]
         self.judged: bool = order["judged"]
         self.told = 0.0
         self.begun = False
@@ -116,6 +117,7 @@ class _Slot:
 
     def _advance(self, lane: Lane) -> bool:
         """Let a run do a stretch of steps; return whether all it could do was wait."""
+        from harness.training import device as devices
         from harness.training.loop import Command, Waiting
 
         if self._halting:
@@ -124,6 +126,8 @@ class _Slot:
         event = "interrupted" if self._halting and not lane.begun else lane.advance()
         if isinstance(event, str):
             del self._lanes[lane.key]
+            if event == "failed" and devices.is_lost(devices.choose(lane.device)[0]):
+                os._exit(1)  # the driver starts another slot, and reads how this run ended
             self._send({"key": lane.key, "finished": event})
             return False
         if isinstance(event, Waiting):

@@ -109,12 +109,7 @@ class Attempts:
             text = path.name.rpartition(".")[2]
             return int(text) if text.isdecimal() else 0
 
-        try:
-            names = os.listdir(self.running)
-        except FileNotFoundError:
-            return []
-        found = {self.running / name for name in names if name.startswith(f"{key}.")}
-        found -= self._under_way
+        found = set(self.running.glob(f"{key}.*")) - self._under_way
         ended = [path for path in found if ".replaced" not in path.name]
         return sorted(ended, key=number, reverse=True)
 

@@ -70,7 +70,8 @@ class Store:
             if folder.exists() and not folder.is_dir():
                 raise StoreError(f"results folder {folder} is a file; name a folder")
         self.attempts = Attempts(self.path)
-        self._named: dict[str, set[str]] | None = None
+        self._named: dict[str, set[str]] = {}
+        self._listed = -1
         self._check_schema()
 
     def _check_schema(self) -> None:
@@ -94,7 +95,6 @@ class Store:
             StoreError: The folder cannot be written.
         """
         try:
-            self._named = None
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / "schema.json", json.dumps({"schema": SCHEMA}))
             self._put_back()
@@ -170,12 +170,16 @@ class Store:
         return any((path / "result.json").exists() for path in self._of(key))
 
     def _of(self, key: str) -> list[Path]:
-        """Return the committed folders of a run; only this process adds to them, see `locked`."""
-        if self._named is None:
-            self._named = {}
+        """Return the committed folders of a run; looks again where others changed the folder."""
+        if not self.path.exists():
+            return []
+        changed = self.path.stat().st_mtime_ns
+        if changed != self._listed:
+            named: dict[str, set[str]] = {}
             for name in os.listdir(self.path):
                 if match := _KEYED.search(name):
-                    self._named.setdefault(match[1], set()).add(name)
+                    named.setdefault(match[1], set()).add(name)
+            self._named, self._listed = named, changed
         paths = [self.path / name for name in sorted(self._named.get(key, ()))]
         return [path for path in paths if path.is_dir()]
 
@@ -237,8 +241,8 @@ class Store:
         for number, path in enumerate(old):
             path.rename(self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}")
         attempt.rename(target)
-        assert self._named is not None
         self._named[key] = {name}
+        self._listed = self.path.stat().st_mtime_ns
         _sync(self.path)
         for number in range(len(old)):
             gone = self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}"

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harness.experiment.spec import Training
 from harness.training.buffers import CHUNK, Chunk, Decided, Slot
+from harness.training.device import after_failed_capture
 from harness.training.staging import Stager
 from harness.training.step import Losses, Step
 
@@ -59,6 +60,9 @@ class Cuda:
             # other runs of this process launch work on their own streams, from this same thread
             with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
                 body()
+        except RuntimeError:
+            after_failed_capture()
+            raise
         finally:
             if collects:
                 gc.enable()

@@ -73,7 +73,8 @@ def _in_turns(
 ) -> Generator[E, C | None, R]:
     import cv2
 
-    torch.cuda.reset_peak_memory_stats(device)  # earlier runs of this process have set it
+    if not _live:
+        torch.cuda.reset_peak_memory_stats(device)  # earlier runs of this process have set it
     stream = _own_stream(device)
     host = torch.Generator().manual_seed(seed).get_state()
     # a state of its own, not its values in a shared one: graphs read their offsets on the device,
@@ -100,14 +101,20 @@ def _in_turns(
                     result: R = end.value
                     return result
                 finally:
+                    own = generator.graphsafe_get_state()
                     generator.graphsafe_set_state(others)
                     host = torch.default_generator.get_state()
                     cv2.setNumThreads(threads)
             command = yield event
 
 
-_live: dict[int, bool] = {}
-"""Streams of the runs under way in this process, and whether each ever shared the GPU."""
+_SPOILS = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 14)
+"""Whether torch leaves its allocator in disorder where a capture fails."""
+
+_spoiled = False
+
+_live: set[int] = set()
+"""Streams of the runs under way in this process."""
 
 
 def _own_stream(device: torch.device) -> Any:
@@ -125,14 +132,11 @@ def _own_stream(device: torch.device) -> Any:
 
 @contextlib.contextmanager
 def _under_way(stream: Any) -> Iterator[None]:
-    handle = stream.cuda_stream
-    _live[handle] = False
-    if len(_live) > 1:
-        _live.update(dict.fromkeys(_live, True))
+    _live.add(stream.cuda_stream)
     try:
         yield
     finally:
-        _live.pop(handle, None)
+        _live.discard(stream.cuda_stream)
 
 
 @contextlib.contextmanager
@@ -159,6 +163,19 @@ def same_bits(seed: int) -> Iterator[None]:
             cv2.setNumThreads(cv_threads)
 
 
+def after_failed_capture() -> None:
+    """Give this run a random state that is in order, and remember what is not."""
+    global _spoiled
+    _spoiled = _spoiled or _SPOILS
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())
+
+
+def is_spoiled() -> bool:
+    """Whether later runs are better off in a new process: cached memory is not given back."""
+    return _spoiled
+
+
 def is_lost(device: torch.device) -> bool:
     """Whether a GPU refuses everything from now on, as after an illegal access: to this process."""
     if device.type != "cuda":
@@ -171,13 +188,11 @@ def is_lost(device: torch.device) -> bool:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """Return the most memory used in MB: by this run on a GPU, or on a CPU by this process.
+    """Return the most memory used in MB, or None where the system does not tell.
 
-    None where it is not known, as of a run that shared its GPU with others.
+    On a GPU by this run and those that took turns with it, on a CPU by this process.
     """
     if device.type == "cuda":
-        if _live.get(torch.cuda.current_stream(device).cuda_stream):
-            return None
         return torch.cuda.max_memory_allocated(device) / 1e6
     if sys.platform == "win32":
         return None

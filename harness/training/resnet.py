@@ -20,8 +20,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` normalised, ``[B, C, H, W]``."""
+        assert self.momentum is not None, "a cumulative average needs the count"
         moments = (self.running_mean, self.running_var, self.weight, self.bias)
-        return F.batch_norm(x, *moments, self.training, self.momentum or 0.0, self.eps)
+        return F.batch_norm(x, *moments, self.training, self.momentum, self.eps)
 
 
 class ResNet32(nn.Module):

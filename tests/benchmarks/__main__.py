@@ -82,7 +82,7 @@ def _table(found: dict[str, Any]) -> str:
     lines = [
         f"# Speed on {device}",
         "",
-        "Written by `make bench`: one run, interleaved; a ratio is the median of paired ratios "
+        "Written by `make bench`: one run; a ratio is the median of paired ratios, taken in turns, "
         "with its 95 % bootstrap interval. Ours includes evaluation, files and MLflow; the loops "
         "log nothing. One thread each unless said, and memory kept by malloc as in our slots. Only "
         "ratios compare between machines.",

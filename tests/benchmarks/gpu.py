@@ -1,7 +1,7 @@
 """Rows that need a GPU: one step, runs that take turns, and whole runs, against the loops.
 
 A run has `BUDGET` steps, those of ResNet-32 on CIFAR-10-LT-100 (Cao et al. 2019: 200 epochs of
-batch 128), on as many generated images. What would take minutes is computed from two shorter
+batch 128), on about as many generated images. What would take minutes is computed from two shorter
 budgets, as the time of a run is a line in its steps; the row `whole` is not.
 """
 
@@ -140,7 +140,7 @@ def loops(rounds: int) -> dict[str, Any]:
             print(f"{name}: {[round(t, 1) for t in taken[name]]} s a run", flush=True)
         slot.close()
     found: dict[str, Any] = {
-        f"a run of {BUDGET:,} steps, {name}, seconds": float(np.median(times))
+        f"a run of {BUDGET:,} steps, {name}, seconds (computed)": float(np.median(times))
         for name, times in taken.items()
     }
     for ours in (name for name in taken if name not in LOOPS):
@@ -214,10 +214,10 @@ def lanes(rounds: int) -> dict[str, Any]:
             short = seconds(functools.partial(slot.train, spec, count, SHORT))
             long = seconds(functools.partial(slot.train, spec, count, LONG))
             each = _whole(short, long, SHORT, LONG) / count
-            found[f"a run, {count} at a time, seconds"] = each
+            found[f"a run, {count} at a time, seconds (computed)"] = each
             print(f"{count} at a time: {short:.1f}, {long:.1f}; {each:.1f} s a run", flush=True)
         slot.close()
-    found["160 runs, minutes"] = 160 / 60 * min(found.values())
+    found["160 runs, minutes (computed)"] = 160 / 60 * min(found.values())
     return found
 
 

@@ -56,7 +56,13 @@ class Mishap(Windowed):
             from harness.training import device
             device.is_lost = lambda place: True
             os.environ["LOST"] = "yes"
-        if "LOST" in os.environ:
+        elif self.how == "spoil":  # as a capture that fails does with an older torch
+            from harness.training import device
+            device._spoiled = True
+            os.environ["LOST"] = "yes"
+        elif "LOST" in os.environ:
+            raise RuntimeError("in the process of before")
+        if self.how == "lose":
             raise RuntimeError("an illegal memory access was encountered")
         if self.how == "print":
             os.write(1, b"said by C")
@@ -221,6 +227,19 @@ def test_a_run_that_loses_the_device_fails_by_itself_and_others_get_a_new_proces
     assert by_recipe == {"nothing": "done", "bad": "failed", "after": "done"}
     (reason,) = summary.failures.values()
     assert "illegal memory access" in reason
+
+
+def test_a_run_that_spoils_its_process_is_done_and_the_next_gets_a_new_one(
+    plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {
+        "spoils": [{"name": "mishap", "how": "spoil"}],
+        "after": [{"name": "mishap", "how": "print"}],
+    }
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs, store, slots(1), [Heard()])
+    by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
+    assert by_recipe == {"nothing": "done", "spoils": "done", "after": "done"}, summary.failures
 
 
 def test_what_a_run_prints_goes_to_its_log(

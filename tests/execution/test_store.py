@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,34 @@ def test_a_new_run_does_not_cost_a_look_at_every_other(
 
     monkeypatch.setattr(os, "listdir", watched(os.listdir))
     monkeypatch.setattr(os, "scandir", watched(os.scandir))
-    for _ in range(3):
+    for _ in range(4):
         where = store.commit(spec, attempt(store, spec, result={}))
-    assert listed.count(str(store.path)) == 1
+    assert listed.count(str(store.path)) <= 2, "at the beginning, and with the first attempt's file"
     assert where.is_dir()
     assert not old.exists()
+
+
+def test_what_others_do_to_the_folder_meanwhile_is_seen(
+    store: Store, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    spec = make_spec()
+    where = store.commit(spec, attempt(store, spec, error={"message": "no"}))
+    where.rename(where.with_name(f"mine-{spec.key}"))
+    again = store.commit(spec, attempt(store, spec, error={"message": "no"}))
+    assert again == where
+    assert not where.with_name(f"mine-{spec.key}").exists(), "one folder for a key"
+    other = Store(store.results, store.path.name)
+    other.commit(spec, attempt(other, spec, result={}))
+    assert store.is_done(spec.key)
+    under_way = attempt(store, spec, result={})
+    shutil.rmtree(where)
+    (where / "deeper").mkdir(parents=True)  # a folder of this name, copied here meanwhile
+    assert store.commit(spec, under_way) == where
+    assert not (where / "deeper").exists()
+
+
+def test_nothing_is_done_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert not Store(tmp_path / "nowhere", "it").is_done("0" * 12)
 
 
 def test_folders_without_a_result_and_other_names_are_not_runs(store: Store) -> None:

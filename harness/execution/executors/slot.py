@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError
+from harness.execution.executors.endings import whole
 from harness.execution.executors.processes import end_group, lead_group
 from harness.execution.executors.wire import decode, encode, message_of
 from harness.training.rundir import RunDir
@@ -36,7 +37,8 @@ class Lane:
 
     def __init__(self, order: dict[str, Any]) -> None:
         self.key: str = order["spec"]["key"]
-        self.log = Path(order["attempt"]) / "log.txt"
+        self.attempt = Path(order["attempt"])
+        self.log = self.attempt / "log.txt"
         self.device: str = order["device"]
         self.judged: bool = order["judged"]
         self.told = 0.0
@@ -117,7 +119,6 @@ class _Slot:
 
     def _advance(self, lane: Lane) -> bool:
         """Let a run do a stretch of steps; return whether all it could do was wait."""
-        from harness.training import device as devices
         from harness.training.loop import Command, Waiting
 
         if self._halting:
@@ -126,7 +127,7 @@ class _Slot:
         event = "interrupted" if self._halting and not lane.begun else lane.advance()
         if isinstance(event, str):
             del self._lanes[lane.key]
-            if event == "failed" and devices.is_lost(devices.choose(lane.device)[0]):
+            if whole(lane.attempt) is not None and self._is_over(event, lane.device):
                 os._exit(1)  # the driver starts another slot, and reads how this run ended
             self._send({"key": lane.key, "finished": event})
             return False
@@ -140,6 +141,14 @@ class _Slot:
             if said.values and lane.judged:
                 self._await_verdict(lane)
         return False
+
+    def _is_over(self, ended: str, device: str) -> bool:
+        """Whether runs had better be trained in another process."""
+        from harness.training import device as devices
+
+        if ended == "failed" and devices.is_lost(devices.choose(device)[0]):
+            return True
+        return devices.is_spoiled() and not self._lanes
 
     def _await_verdict(self, lane: Lane) -> None:
         from harness.training.loop import Command

@@ -322,7 +322,7 @@ class Recorder:
                 unreadable.append(f"{stored.path.name}: {error}")
                 continue
             self._supersede_others(stored.key, there)
-        self._note(Entry("", "", TOLD, self._mlflow.place))  # some may be of earlier settings
+        self._note(told(self._mlflow.place, frozenset()))  # some may be of earlier settings
         made = len(missing) - adopted - len(unreadable)
         return Synced(made, adopted, closed, tuple(unreadable))
 
@@ -343,8 +343,7 @@ class Recorder:
                 if run.outcome == (_OUTDATED if asked else _DONE):
                     now = _DONE if asked else _OUTDATED
                     self._mlflow.log(run.run_id, tags={"harness.status": now})
-        told = _digest(self._current)
-        self._note(Entry("", "", TOLD, self._mlflow.place, told))
+        self._note(told(self._mlflow.place, self._current))
 
     def _supersede_others(self, key: str, there: Sequence[Tracked], kept: str = "") -> None:
         """Take earlier runs of `key` out of view: those of `there` from this results folder."""
@@ -397,12 +396,14 @@ def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, s
 
 def is_outdated(last: Mapping[str, Entry], current: frozenset[str]) -> bool:
     """Whether MLflow was last told of other settings, by the last lines of a place."""
-    told = last.get("")
-    return told is None or told.result != _digest(current)
+    entry = last.get("")
+    return entry is None or entry != told(entry.place, current)
 
 
-def _digest(settings: frozenset[str]) -> str:
-    return hashlib.sha256(" ".join(sorted(settings)).encode()).hexdigest()[:12]
+def told(place: str, current: frozenset[str]) -> Entry:
+    """Return the line that says which settings are current at a place."""
+    text = " ".join(sorted(current))
+    return Entry("", "", TOLD, place, hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def owner(address: Address) -> str:

@@ -25,7 +25,7 @@ class HalfWeights:
         named = {
             f"{place}.{name}" if place else name: parameter
             for place, module in model.named_modules()
-            if type(module) in _LAYERS
+            if type(module) in _LAYERS and not module._forward_pre_hooks  # as of spectral_norm
             for name, parameter in module.named_parameters(recurse=False)
             if parameter.requires_grad
         }

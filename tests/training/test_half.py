@@ -97,11 +97,14 @@ def test_a_layer_that_is_used_twice_gets_both_gradients() -> None:
 
 def test_what_is_frozen_and_what_is_no_plain_layer_stays_as_it_is() -> None:
     frozen, head = nn.Linear(4, 4).requires_grad_(False), NormalizedLinear(4, 3)
-    network = nn.Sequential(frozen, head)
+    normed = nn.utils.spectral_norm(nn.Linear(4, 4))
+    network = nn.Sequential(frozen, normed, head)
     half = HalfWeights(network)
+    assert half._halves == []
     with autocast(CPU, "bf16"):
         half(torch.randn(5, 4)).sum().backward()
     half.hand_over()
     assert frozen.weight.grad is None
     assert frozen.weight.dtype == torch.float32
     assert head.weight.grad is not None
+    assert normed.weight_orig.grad is not None

@@ -1,6 +1,7 @@
 """What many tests need: a small experiment, its specs, and a folder for images decoded by tests."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from harness.registry import datasets, strategies
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+# a shell's `&` and nohup have these ignored, and so would what is tested here
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # CI asks whether this change holds, always the same way; everybody else looks for new examples.
 settings.register_profile("ci", derandomize=True, deadline=None)

@@ -84,17 +84,9 @@ time.sleep(600)
 """
 
 
-@pytest.fixture
-def heeded():
-    """Signals as a terminal has them: nohup has one ignored, and we would wait for ever."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_ends_the_server_and_what_it_started(name, heeded):
+def test_a_signal_ends_the_server_and_what_it_started(name):
     process = subprocess.Popen(
         [sys.executable, "-c", SERVERS], stdout=subprocess.PIPE, start_new_session=True
     )

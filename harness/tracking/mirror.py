@@ -26,7 +26,8 @@ from harness.experiment.spec import RunSpec
 from harness.tracking.address import DATABASE, Address, resolve
 from harness.tracking.ledger import RUNNING, Ledger
 from harness.tracking.mlflow import Connection, UnreachableError
-from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, is_outdated, missing_of
+from harness.tracking.outdated import is_told
+from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
 from harness.tracking.studies import FOLDER, Study, is_written
 from harness.tracking.views import views
 
@@ -295,7 +296,7 @@ def is_behind(results: Path, experiment: Experiment, current: frozenset[str] | N
         return bool(store.runs())
     last = ledger.last(place)
     left = any(entry.status == RUNNING for entry in last.values())
-    other = current is not None and is_outdated(last, current)
+    other = current is not None and not is_told(last, current)
     return left or other or bool(missing_of(store, ledger.ended(place)))
 
 

@@ -17,16 +17,15 @@ from harness.execution.runner import FAILED as UNFINISHED
 from harness.execution.runner import Progressed
 from harness.execution.store import Store, Stored, read_json
 from harness.experiment.spec import RunSpec
-from harness.tracking import describe, record
+from harness.tracking import describe, outdated, record
 from harness.tracking.address import Address
-from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, TOLD, Entry, Ledger
+from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
 from harness.tracking.mlflow import Connection, Tracked, UnreachableError
 from harness.tracking.record import Point
 from harness.tracking.studies import FOLDER, Study, StudyRecorder
 from harness.training.rundir import RESUMED, git_commit
 
 _KILLED = "killed"
-_DONE, _OUTDATED = "done", "outdated"
 _REFUSED = "its checkpoint could not be used, and it was trained again from scratch"
 _LEFT = "Stopped before it ended by a driver that is gone: it counts for nothing and is done again."
 
@@ -322,28 +321,23 @@ class Recorder:
                 unreadable.append(f"{stored.path.name}: {error}")
                 continue
             self._supersede_others(stored.key, there)
-        self._note(told(self._mlflow.place, frozenset()))  # some may be of earlier settings
         made = len(missing) - adopted - len(unreadable)
+        if made or adopted:  # of which some may have other settings
+            self._note(outdated.line(self._mlflow.place, frozenset()))
         return Synced(made, adopted, closed, tuple(unreadable))
 
     def mark_outdated(self) -> None:
-        """Call runs ``outdated`` where the file asks for other settings now, or no longer for them.
-
-        They were done, and would otherwise be averaged with those that have their recipe's name.
-        Seeds are no settings; a run that the file asks for again is ``done`` again.
+        """Mark the runs of what the file asked for before, where that is not done yet.
 
         Raises:
             TrackingError: MLflow cannot be written.
         """
-        if self._current is None or not is_outdated(self._last, self._current):
+        if self._current is None or outdated.is_told(self._last, self._current):
             return
-        for run in self._mlflow.runs() if self._ended else ():
-            if run.key and run.settings and self._is_mine(run):
-                asked = run.settings in self._current
-                if run.outcome == (_OUTDATED if asked else _DONE):
-                    now = _DONE if asked else _OUTDATED
-                    self._mlflow.log(run.run_id, tags={"harness.status": now})
-        self._note(told(self._mlflow.place, self._current))
+        if self._ended:
+            ours = (run for run in self._mlflow.runs() if run.key and self._is_mine(run))
+            outdated.mark(self._mlflow, ours, self._current)
+        self._note(outdated.line(self._mlflow.place, self._current))
 
     def _supersede_others(self, key: str, there: Sequence[Tracked], kept: str = "") -> None:
         """Take earlier runs of `key` out of view: those of `there` from this results folder."""
@@ -392,18 +386,6 @@ def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, s
         if stored.key not in ended or ended[stored.key].result != digest
     ]
     return sorted(missing, key=lambda pair: pair[0].path.stat().st_mtime_ns)
-
-
-def is_outdated(last: Mapping[str, Entry], current: frozenset[str]) -> bool:
-    """Whether MLflow was last told of other settings, by the last lines of a place."""
-    entry = last.get("")
-    return entry is None or entry != told(entry.place, current)
-
-
-def told(place: str, current: frozenset[str]) -> Entry:
-    """Return the line that says which settings are current at a place."""
-    text = " ".join(sorted(current))
-    return Entry("", "", TOLD, place, hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def owner(address: Address) -> str:

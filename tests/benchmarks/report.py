@@ -23,7 +23,7 @@ from harness.tracking import record
 from harness.tracking.address import resolve
 from harness.tracking.ledger import FINISHED, RUNNING, Entry, Ledger
 from harness.tracking.mlflow import Connection
-from harness.tracking.recorder import told
+from harness.tracking.outdated import line
 from tests.benchmarks.generated import Generator, by_level
 
 FACTORS = {
@@ -75,7 +75,7 @@ def mirror(file: Path, results: Path) -> None:
         digest = record.digest(stored.folder)
         for status in (RUNNING, FINISHED):
             ledger.add(Entry(stored.key, stored.key, status, place, digest))
-    ledger.add(told(place, frozenset(spec.settings for spec in expand(experiment).runs)))
+    ledger.add(line(place, frozenset(spec.settings for spec in expand(experiment).runs)))
 
 
 def measured(command: list[str], folder: Path) -> tuple[float, float]:

@@ -933,3 +933,17 @@ def test_a_command_with_a_changed_file_marks_the_runs_of_before(tmp_path, blank,
     assert run(1) == [("1", "done")]
     assert run(2) == [("1", "outdated"), ("2", "done")]
     assert run(1) == [("1", "done"), ("2", "outdated")]
+
+
+def test_a_run_that_cannot_be_read_has_nothing_marked_anew(
+    results, experiment, committer, specs, other_epochs
+):
+    _, others = other_epochs
+    torn = committer.commit(others[0])
+    (torn / "spec.json").write_text("{")
+    lines = []
+    for _ in range(3):
+        with open_tracking(results, experiment, lambda said: None, settings(specs)):
+            pass
+        lines.append((results / "study" / "mirrored.jsonl").read_text().count('"TOLD"'))
+    assert lines == [1, 1, 1]

@@ -20,7 +20,7 @@ from harness.experiment.metric_names import METRICS, QUICK
 from harness.experiment.spec import Training
 from harness.strategies.base import Strategy
 from harness.training.buffers import CHUNK, Decided
-from harness.training.captured import Captured, Cuda
+from harness.training.captured import Captured, Cuda, Device
 from harness.training.checkpoint import Checkpoints
 from harness.training.metrics import evaluate, quick
 from harness.training.models import Classifier
@@ -190,11 +190,23 @@ class Loop:
         return Evaluated(int(row["step"]), self.steps, values)
 
     def _executor(self, step: Step) -> Executor:
-        losses = Losses(self.strategies, self.class_counts, self.steps, self.scale)
-        parts = (step, self.decided, self.stager, losses, self.training, self.steps, self.device)
         if self.device.type == "cuda" and not step.scaler.is_enabled():
-            return Captured(*parts, Cuda())
-        return Eager(*parts)
+            return self.captured(step, Cuda())
+        return self.eager(step)
+
+    def captured(self, step: Step, device: Device) -> Captured:
+        """Return what replays the steps of this run on a device that can capture."""
+        return Captured(*self._parts(step), device)
+
+    def eager(self, step: Step) -> Eager:
+        """Return what does the steps of this run as they are called, on any device."""
+        return Eager(*self._parts(step))
+
+    def _parts(
+        self, step: Step
+    ) -> tuple[Step, Decided, Stager | None, Losses, Training, int, torch.device]:
+        losses = Losses(self.strategies, self.class_counts, self.steps, self.scale)
+        return step, self.decided, self.stager, losses, self.training, self.steps, self.device
 
     def close(self) -> None:
         """Let go of what was started for the run."""

@@ -19,9 +19,9 @@ from harness.execution.executors.resources import layout
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
-from harness.training.loop import Loop
+from harness.training.captured import Cuda
 from harness.training.prepare import prepare
-from harness.training.step import Eager, Losses, Step, make_optimizer
+from harness.training.step import Step, make_optimizer
 from tests.benchmarks.loops import LOOPS
 from tests.benchmarks.timing import interleaved, ratio, seconds
 from tests.benchmarks.training import Ours, changed, train_loop
@@ -43,17 +43,17 @@ SHORT, LONG = 300, 1500
 """Budgets of ours from which that of a whole run is computed; the loops have a fifth."""
 
 
-def specs_of(model: str) -> dict[str, RunSpec]:
-    """Return the run of each recipe."""
+def spec_of(model: str) -> RunSpec:
+    """Return the run that both mixes."""
     runs = expand(load(PICTURES)).runs
-    return {spec.recipe: spec for spec in runs if spec.model.name == model}
+    return next(s for s in runs if s.model.name == model and s.recipe == "mixup+cutmix")
 
 
 def step(rounds: int) -> dict[str, Any]:
     """Time one step in milliseconds, captured and as it is called, and count its kernels."""
     found: dict[str, Any] = {}
     for model in ("resnet32", "resnet18"):
-        spec = specs_of(model)["mixup+cutmix"]
+        spec = spec_of(model)
         with torch.cuda.stream(torch.cuda.Stream()):
             captured, eager = _Steps(spec, captured=True), _Steps(spec, captured=False)
             taken = interleaved({"captured": captured.chunk, "eager": eager.chunk}, rounds)
@@ -70,17 +70,11 @@ class _Steps:
 
     def __init__(self, spec: RunSpec, captured: bool) -> None:
         place = torch.device("cuda")
-        self._loop: Loop = prepare(spec, place, "bf16").loop
-        self._loop.model.train()
-        optimizer = make_optimizer(self._loop.model, self._loop.training)
-        step = Step(self._loop.model, self._loop.pipeline, optimizer, "bf16", place)
-        loop = self._loop
-        if captured:
-            self._executor = loop._executor(step)
-        else:
-            losses = Losses(loop.strategies, loop.class_counts, loop.steps)
-            parts = (step, loop.decided, loop.stager, losses, loop.training, loop.steps, place)
-            self._executor = Eager(*parts)
+        loop = prepare(spec, place, "bf16").loop
+        loop.model.train()
+        optimizer = make_optimizer(loop.model, loop.training)
+        step = Step(loop.model, loop.pipeline, optimizer, "bf16", place)
+        self._executor = loop.captured(step, Cuda()) if captured else loop.eager(step)
         self._done = 0
         self.chunk()
         self.chunk()
@@ -95,12 +89,11 @@ class _Steps:
 
     def profile(self) -> tuple[float, float]:
         """Return how many kernels a step launches, and how many milliseconds they run."""
+        from torch.autograd import DeviceType
         from torch.profiler import ProfilerActivity, profile
 
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
             self.chunk()
-        from torch.autograd import DeviceType
-
         rows = [row for row in seen.key_averages() if row.device_type == DeviceType.CUDA]
         for row in sorted(rows, key=lambda row: -row.self_device_time_total)[:12]:
             each = row.self_device_time_total / 64
@@ -113,12 +106,13 @@ def loops(rounds: int) -> dict[str, Any]:
     """Compare a whole run of ours, by itself and in turns, with those of the loops."""
     torch._dynamo.config.recompile_limit = 64  # each loop compiles a network of its own
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    spec = specs_of("resnet32")["mixup+cutmix"]
+    spec = spec_of("resnet32")
     taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         slot = _Slot(Path(folder))
+        ours = {f"{lanes} at a time": lanes for lanes in (1, 8)}
         actions: dict[str, Callable[[int], Any]] = {
-            f"{lanes} at a time": functools.partial(slot.train, spec, lanes) for lanes in (1, 8)
+            name: functools.partial(slot.train, spec, lanes) for name, lanes in ours.items()
         }
         for loop, train in LOOPS.items():
             actions[loop] = functools.partial(_loop, train, spec)
@@ -134,17 +128,18 @@ def loops(rounds: int) -> dict[str, Any]:
         }
         seen = interleaved(timed, rounds)
         for name, (fewer, more) in budgets.items():
-            runs = 8 if name.startswith("8") else 1
             pairs = zip(seen[name, fewer], seen[name, more], strict=True)
-            taken[name] = [_whole(short, long, fewer, more) / runs for short, long in pairs]
+            taken[name] = [
+                _whole(short, long, fewer, more) / ours.get(name, 1) for short, long in pairs
+            ]
             print(f"{name}: {[round(t, 1) for t in taken[name]]} s a run", flush=True)
         slot.close()
     found: dict[str, Any] = {
         f"a run of {BUDGET:,} steps, {name}, seconds (computed)": float(np.median(times))
         for name, times in taken.items()
     }
-    for ours in (name for name in taken if name not in LOOPS):
-        found |= {f"a run, {ours} / {loop}": ratio(taken[ours], taken[loop]) for loop in LOOPS}
+    for name in ours:
+        found |= {f"a run, {name} / {loop}": ratio(taken[name], taken[loop]) for loop in LOOPS}
     return found
 
 
@@ -206,7 +201,7 @@ class _Kept:
 def lanes(rounds: int) -> dict[str, Any]:
     """Compute the seconds of a whole run at each number of runs that take turns."""
     found: dict[str, Any] = {}
-    spec = specs_of("resnet32")["mixup+cutmix"]
+    spec = spec_of("resnet32")
     with tempfile.TemporaryDirectory() as folder:
         slot = _Slot(Path(folder))
         slot.train(spec, 2, 60)
@@ -227,7 +222,7 @@ def whole(rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         slot = _Slot(Path(folder))
         for model in ("resnet32", "resnet18"):
-            train = functools.partial(slot.train, specs_of(model)["mixup+cutmix"], 1)
+            train = functools.partial(slot.train, spec_of(model), 1)
             train(60)
             found[f"a whole run of {model}, seconds"] = seconds(lambda t=train: t(BUDGET))
         slot.close()

@@ -91,15 +91,13 @@ def run(loop: Loop) -> tuple[Any, list[Any]]:
 
 def pretending(loop: Loop, monkeypatch: pytest.MonkeyPatch, busy: int = 0) -> Pretend:
     """Have a loop run on captured steps."""
-    from harness.training.step import Losses, Step
+    from harness.training.step import Step
 
     device = Pretend(loop.model, busy)
 
     def executor(step: Step) -> Captured:
         device.forget_gradients = step.forget_gradients
-        losses = Losses(loop.strategies, loop.class_counts, loop.steps)
-        parts = (step, loop.decided, loop.stager, losses, loop.training, loop.steps, loop.device)
-        return Captured(*parts, device)
+        return loop.captured(step, device)
 
     monkeypatch.setattr(loop, "_executor", executor)
     return device
@@ -309,8 +307,6 @@ def test_on_a_gpu_what_cannot_be_captured_goes_on_step_by_step(make_spec: MakeSp
 def test_on_a_gpu_captured_and_eager_steps_agree(
     name: str, precision: str, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.training.step import Eager, Losses, Step
-
     spec = make_spec(RECIPES[name][0], datasets=[TAIL], training=BUDGET)
     place = torch.device("cuda")
     losses = []
@@ -318,14 +314,7 @@ def test_on_a_gpu_captured_and_eager_steps_agree(
         with torch.cuda.stream(torch.cuda.Stream()):
             loop = prepare(spec, place, precision).loop
             if way == "eager":
-
-                def executor(step: Step, loop: Loop = loop) -> Eager:
-                    criteria = Losses(loop.strategies, loop.class_counts, loop.steps)
-                    return Eager(
-                        step, loop.decided, loop.stager, criteria, loop.training, loop.steps, place
-                    )
-
-                monkeypatch.setattr(loop, "_executor", executor)
+                monkeypatch.setattr(loop, "_executor", loop.eager)
             outcome, _ = run(loop)
         assert outcome.notes == []
         losses.append([row["train/loss"] for row in outcome.history])

@@ -1,5 +1,6 @@
-"""The command line: the verbs in `verbs`, and what each does in a file of its own."""
+"""The command line: it begins in `entry`, its verbs are in `verbs`, and each works elsewhere."""
 
-from harness.cli.verbs import app, main
+from harness.cli.entry import main
+from harness.cli.verbs import app
 
 __all__ = ["app", "main"]

@@ -1,14 +1,7 @@
-"""The verbs and their options; what a verb does is imported only when it runs.
+"""The verbs and their options; what a verb does is imported only when it runs."""
 
-A user's mistake prints as one message and ends with exit code 2; a bug keeps its traceback. Exit
-codes: 0 all done, 1 some runs failed, 2 bad input, 130 interrupted.
-"""
-
-import gc
-import io
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,10 +27,6 @@ from harness.cli.arguments import (
     cache_in,
     how,
 )
-from harness.errors import HarnessError
-
-_GARBAGE = 20_000
-"""New objects between two searches for garbage: rows of ten thousand runs are none of it."""
 
 app = typer.Typer(
     name="harness",
@@ -425,21 +414,3 @@ def ui(
     from harness.cli import tracking as verb
 
     verb.ui(results, host, port, allow_public)
-
-
-def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line and exit with its code."""
-    gc.set_threshold(_GARBAGE)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name need not fit into the terminal's encoding
-            stream.reconfigure(errors="replace")
-    try:
-        app(arguments)
-    except HarnessError as error:
-        from harness.tracking.address import mask
-
-        typer.echo(f"error: {mask(str(error))}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)

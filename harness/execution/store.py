@@ -171,9 +171,10 @@ class Store:
 
     def _of(self, key: str) -> list[Path]:
         """Return the committed folders of a run; looks again where others changed the folder."""
-        if not self.path.exists():
+        try:
+            changed = self.path.stat().st_mtime_ns
+        except FileNotFoundError:
             return []
-        changed = self.path.stat().st_mtime_ns
         if changed != self._listed:
             named: dict[str, set[str]] = {}
             for name in os.listdir(self.path):

@@ -40,6 +40,7 @@ PLUGIN = '''
 import os, signal, time
 import numpy as np
 from harness.strategies.base import Mix, Windowed, strategy
+from harness.training import device
 
 @strategy("mishap")
 class Mishap(Windowed):
@@ -53,18 +54,14 @@ class Mishap(Windowed):
         if self.how == "raise":
             raise RuntimeError("it went wrong")
         if self.how == "lose":  # as an illegal access on a GPU does to its process
-            from harness.training import device
             device.is_lost = lambda place: True
             os.environ["LOST"] = "yes"
-        elif self.how == "spoil":  # as a capture that fails does with an older torch
-            from harness.training import device
+            raise RuntimeError("an illegal memory access was encountered")
+        if self.how == "spoil":  # as a capture that fails does with an older torch
             device._spoiled = True
             os.environ["LOST"] = "yes"
-        elif "LOST" in os.environ:
-            raise RuntimeError("in the process of before")
-        if self.how == "lose":
-            raise RuntimeError("an illegal memory access was encountered")
         if self.how == "print":
+            assert "LOST" not in os.environ, "in the process of before"
             os.write(1, b"said by C")
             print("said by Python on GPU", os.environ.get("CUDA_VISIBLE_DEVICES"))
         one = np.ones(len(batch.labels), np.float32)

@@ -127,7 +127,7 @@ class _Slot:
         event = "interrupted" if self._halting and not lane.begun else lane.advance()
         if isinstance(event, str):
             del self._lanes[lane.key]
-            if whole(lane.attempt) is not None and self._is_over(event, lane.device):
+            if self._is_over(event, lane.device) and whole(lane.attempt) is not None:
                 os._exit(1)  # the driver starts another slot, and reads how this run ended
             self._send({"key": lane.key, "finished": event})
             return False

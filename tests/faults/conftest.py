@@ -137,6 +137,10 @@ class Study:
     def store(self) -> Store:
         return Store(self.results, self.keys["name"])
 
+    def attempts(self) -> int:
+        """Return how many attempts at runs were begun."""
+        return len((self.store.path / "attempts.jsonl").read_text().splitlines())
+
     def table(self) -> dict[str, tuple[Any, ...]]:
         """Return what every finished run has come to, by key."""
         return {key: outcome(run.path) for key, run in self.store.runs().items() if not run.failed}

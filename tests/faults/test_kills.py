@@ -89,9 +89,13 @@ def test_i01_kills_at_random_moments_change_nothing(
     rounds: int, kills: int, make_study: MakeStudy, undisturbed: dict[str, Any]
 ) -> None:
     rng = random.Random(rounds)
-    done = 0
+    done = cut_off = 0
     while done < kills:
         study = make_study()
+        before = done
         for _ in range(6):
             done += study.run(*INLINE, kill_after=rng.uniform(0.05, 1.0)) == KILLED
+        assert done > before, "the commands of a study last long enough to be killed"
         check(study, undisturbed)
+        cut_off += study.attempts() - len(undisturbed)
+    assert cut_off >= rounds, "and in the middle of a run, which is begun again"

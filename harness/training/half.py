@@ -1,8 +1,8 @@
 """The weights of a network in bf16, cast once per step for all layers together.
 
 Autocast casts the weights of each layer by themselves, and their gradients back: on a GPU two
-launches per layer, a seventh of all that a ResNet-32 launches. The numbers are the same, but that
-gradients of a layer that is used several times are added in bf16.
+launches per layer, 66 of the 400 operations of a ResNet-32's step. The numbers are the same, but
+that gradients of a layer that is used several times are added in bf16.
 """
 
 import torch

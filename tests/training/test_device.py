@@ -7,12 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from harness.experiment.spec import RunSpec
 from harness.registry import strategies
-from harness.training import device
+from harness.training import device, pipeline
 from harness.training.run import start
 from tests.training.test_captured import BUDGET, RECIPES, TAIL, needs_cuda
 from tests.training.test_checkpoint import Noisy, curve
@@ -80,3 +81,16 @@ def test_no_two_runs_under_way_have_the_same_stream(monkeypatch: pytest.MonkeyPa
         third = device._own_stream(place)
         assert len({long.cuda_stream, second.cuda_stream, third.cuda_stream}) == 3
     assert device._live == set()
+
+
+def test_memory_that_torch_keeps_of_earlier_runs_is_free_for_a_dataset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data: Any = SimpleNamespace(features=np.zeros(300, np.uint8))
+    place = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (500, 10_000))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda place: 200)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda place: 200)
+    assert not pipeline._fits(data, place), "300 of 500 are too large a share"
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda place: 700)
+    assert pipeline._fits(data, place)

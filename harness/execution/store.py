@@ -34,6 +34,9 @@ UNWRITABLE = (*NO_SPACE, errno.EROFS, errno.EACCES, errno.EPERM)
 SCHEMA = 1
 """Raised when the layout of a results folder comes to mean something else."""
 
+_PATIENCE = 2.0
+"""Seconds for the lock: a program that a killed driver was just starting holds it until it runs."""
+
 _KEYED = re.compile(r"-([0-9a-f]{12})$")
 _RUNNING = ".running"
 
@@ -120,7 +123,7 @@ class Store:
         """
         try:
             self.results.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.results / ".lock", timeout=0)
+            lock = filelock.FileLock(self.results / ".lock", timeout=_PATIENCE)
             lock.acquire()
         except filelock.Timeout:
             raise StoreError(f"{self.results} is in use by {self._owner()}") from None

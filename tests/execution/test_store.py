@@ -1,7 +1,9 @@
 import errno
+import fcntl
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,16 @@ def test_i11_the_lock_of_a_driver_that_is_gone_is_no_obstacle(store: Store) -> N
     )
     with store.locked():
         assert store._owner().startswith(f"process {os.getpid()} on ")
+
+
+def test_i11_a_process_that_a_killed_driver_was_just_starting_is_waited_for(store: Store) -> None:
+    """Between fork and exec it has the driver's files open, the lock among them."""
+    with (store.results / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        child = subprocess.Popen(["sleep", "0.3"], pass_fds=[file.fileno()])
+    with store.locked():
+        pass
+    child.wait()
 
 
 def test_a_newer_schema_is_refused(store: Store) -> None:

@@ -17,6 +17,8 @@ from harness.registry import datasets, strategies
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# torch's threads spin for each other: with a worker per core a small step takes ten times as long
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # a shell's `&` and nohup have these ignored, and so would what is tested here
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,14 +233,21 @@ def test_i11_the_lock_of_a_driver_that_is_gone_is_no_obstacle(store: Store) -> N
         assert store._owner().startswith(f"process {os.getpid()} on ")
 
 
-def test_i11_a_process_that_a_killed_driver_was_just_starting_is_waited_for(store: Store) -> None:
+def test_i11_a_process_that_a_killed_driver_was_just_starting_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between fork and exec it has the driver's files open, the lock among them."""
     with (store.results / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        child = subprocess.Popen(["sleep", "0.3"], pass_fds=[file.fileno()])
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[file.fileno()])
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.execution.store._PATIENCE", 0)
+        with pytest.raises(StoreError, match="in use"), store.locked():
+            pass
+    threading.Timer(0.3, child.communicate).start()
     with store.locked():
-        pass
-    child.wait()
+        assert store._owner().startswith(f"process {os.getpid()} on ")
+        assert child.wait(10) == 0, "it was alive and held the lock until now"
 
 
 def test_a_newer_schema_is_refused(store: Store) -> None:

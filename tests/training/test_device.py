@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,3 +94,19 @@ def test_memory_that_torch_keeps_of_earlier_runs_is_free_for_a_dataset(
     assert not pipeline._fits(data, place), "300 of 500 are too large a share"
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda place: 700)
     assert pipeline._fits(data, place)
+
+
+def test_a_run_on_a_cpu_has_one_thread_and_leaves_those_of_the_process_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        events = device.isolated(torch.device("cpu"), 0, iter_threads())
+        assert list(events) == [1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def iter_threads() -> Generator[int, None, None]:
+    """Return how many threads an event of a run has."""
+    yield torch.get_num_threads()

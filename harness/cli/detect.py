@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli.detect_columns import Roles, find_roles, identifiers
+from harness.cli.detect_elsewhere import columns_of_images, question, refuse_embedded
 from harness.cli.detect_files import NameColumn, find_names
 from harness.cli.detect_label import Columns
 from harness.datasets import columns
@@ -36,12 +37,27 @@ class Found:
     remarks: tuple[str, ...] = ()
 
 
-def look(path: Path, label: str | None = None) -> Found:
+@dataclass(frozen=True)
+class Asked:
+    """What the user said of the data.
+
+    Attributes:
+        label: The label column of a file, or None to find it.
+        images: Folders that the images of a file lie in, or none to find them.
+        table: Whether a file is a table, although a column of it may name images.
+    """
+
+    label: str | None = None
+    images: tuple[Path, ...] = ()
+    table: bool = False
+
+
+def look(path: Path, asked: Asked = Asked()) -> Found:
     """Return what lies at a path.
 
     Args:
         path: A folder, or a CSV or Parquet file.
-        label: The label column of a file, or None to find it.
+        asked: What the user said of it.
 
     Raises:
         ConfigError: There is nothing, or which file or column is meant cannot be told.
@@ -49,14 +65,14 @@ def look(path: Path, label: str | None = None) -> Found:
     """
     place = path.expanduser()
     if place.is_dir():
-        return _folder(path, label)
+        return _folder(path, asked)
     if not place.is_file():
         beside = os.listdir(place.parent) if place.parent.is_dir() else []
         raise ConfigError(
             f"there is neither a file nor a folder {path}{did_you_mean(path.name, beside)}"
         )
     _refuse_foreign(path)
-    return _file(path, label)
+    return _file(path, asked)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -71,39 +87,39 @@ def _refuse_foreign(path: Path) -> None:
         raise DataError(f"{path} is empty (0 bytes)")
 
 
-def _folder(path: Path, label: str | None) -> Found:
+def _folder(path: Path, asked: Asked) -> Found:
     place = path.expanduser()
     tables = [
         path / name
         for name in sorted(os.listdir(place))
         if os.path.splitext(name)[1].lower() in _TABLES and not name.startswith(".")
     ]
-    listings, doubts = _listings(tables, label)
+    listings, doubts = _listings(tables, asked)
     try:
         source = class_source(place)
     except DataError as error:
-        return _only_file(path, tables, listings, doubts, error, label)
-    if len(listings) == 1 and (label or not _same_classes(listings[0], source.class_names)):
+        return _only_file(path, tables, listings, doubts, error, asked)
+    if len(listings) == 1 and (asked.label or not _same_classes(listings[0], source.class_names)):
         return listings[0]
     if len(source.class_names) == 1 and not listings:
         inner = path / source.class_names[0]
         if inner.is_dir() and any(entry.is_dir() for entry in inner.iterdir()):
-            deeper = _folder(inner, label)
+            deeper = _folder(inner, asked)
             remark = f"{path} holds one folder only; looked into {inner}"
             return Found(deeper.name, deeper.fields, deeper.comments, (remark, *deeper.remarks))
-    if label is not None:
+    if asked.label is not None:
         raise (
             doubts[0]
             if doubts
             else ConfigError(
-                f"--label {label}: {path} holds class folders, whose names are the labels; a label "
-                "column goes with a CSV or Parquet file"
+                f"--label {asked.label}: {path} holds class folders, whose names are the labels; a "
+                "label column goes with a CSV or Parquet file"
             )
         )
     return Found("image_folder", {"path": path.as_posix()})
 
 
-def _listings(tables: list[Path], label: str | None) -> tuple[list[Found], list[ConfigError]]:
+def _listings(tables: list[Path], asked: Asked) -> tuple[list[Found], list[ConfigError]]:
     """Return the files that list images with their labels, and questions about others."""
     listings: list[Found] = []
     doubts: list[ConfigError] = []
@@ -111,7 +127,7 @@ def _listings(tables: list[Path], label: str | None) -> tuple[list[Found], list[
         if _columns_of(table) > _WIDEST:
             continue  # a table of pixels
         try:
-            found = _file(table, label)
+            found = _file(table, asked)
         except ConfigError as error:
             doubts.append(error)
         except DataError:
@@ -144,13 +160,13 @@ def _only_file(
     listings: list[Found],
     doubts: list[ConfigError],
     error: DataError,
-    label: str | None,
+    asked: Asked,
 ) -> Found:
     """Return what a folder without class folders holds: a file that lists images, or a table."""
     if len(listings) == 1:
         return listings[0]
     if len(tables) == 1:
-        return _file(tables[0], label)
+        return _file(tables[0], asked)
     if tables:
         if len(doubts) == 1 and not listings:
             raise doubts[0]
@@ -159,16 +175,18 @@ def _only_file(
     raise error
 
 
-def _file(path: Path, label: str | None) -> Found:
+def _file(path: Path, asked: Asked) -> Found:
     try:
         cells, _ = read_cells(path.expanduser(), "auto", (), "auto")
     except DataError as error:
         raise error.within(str(path)) from None
+    refuse_embedded(path, cells)
     columns = {str(name): texts(cells[name]) for name in cells.columns}
     bare = list(columns) == [f"column_{k}" for k in range(len(columns))]
-    names = find_names(path, columns)
+    names = None if asked.table else find_names(path, columns, asked.images)
     if names is None:
-        roles = find_roles(path, columns, label, bare=bare)
+        _refuse_elsewhere(path, columns, asked)
+        roles = find_roles(path, columns, asked.label, bare=bare)
         return _table(path, columns, roles, bare)
     if bare:
         raise DataError(
@@ -176,9 +194,22 @@ def _file(path: Path, label: str | None) -> Found:
             f"columns, such as {','.join(['image', 'label', *list(columns)[2:]])}"
         )
     written = _as_written(cells)
-    roles = find_roles(path, written, label, names.column)
+    roles = find_roles(path, written, asked.label, names.column)
     missing = 0 if roles.label is None else int((written[roles.label] == "").sum())
     return _manifest(path, names, roles, missing)
+
+
+def _refuse_elsewhere(path: Path, columns: Columns, asked: Asked) -> None:
+    """Ask where the images are that a file lists."""
+    if asked.table:
+        return
+    shown = listing(folder.as_posix() for folder in asked.images)
+    named = [name for name in columns_of_images(columns) if name != asked.label]
+    if named:
+        places = shown or f"{path.parent.as_posix()} or the folder around it"
+        raise ConfigError(question(path, columns, named, f"below {places}"))
+    if asked.images:
+        raise ConfigError(f"--images {shown}: no column of {path} names images there")
 
 
 def _as_written(cells: Any) -> dict[str, Any]:
@@ -222,7 +253,13 @@ def _table(path: Path, columns: Columns, roles: Roles, bare: bool) -> Found:
     fields |= roles.others
     dropped = identifiers(columns, {str(roles.label), *roles.others.values(), *roles.unused})
     dropped = (*roles.unused, *dropped)
-    if dropped and len(dropped) + 1 + len(roles.others) < len(columns):
+    if len(dropped) + 1 + len(roles.others) >= len(columns):
+        raise ConfigError(
+            f"{path} has nothing to learn '{roles.label}' from: {listing(map(repr, dropped))} "
+            "name rows, classes or splits. If a column names images, say where they lie, with "
+            "`--images FOLDER`"
+        )
+    if dropped:
         fields["drop_columns"] = list(dropped)
         comments["drop_columns"] = "they name rows, classes or splits: nothing to learn from"
     return Found("table", fields, comments, roles.remarks)

@@ -14,7 +14,8 @@ from harness.datasets.folders import SPLIT_WORDS
 from harness.datasets.table_file import Texts, numbers
 
 _GROUP = re.compile(
-    r"^(patient|subject|participant|person|lesion|group|scene)s?(id|no|nr|number|name|code)?$"
+    r"^(patient|subject|participant|person|individual|donor|user|animal|lesion|group|scene|video)s?"
+    r"(id|no|nr|number|name|code)?$"
 )
 _FOLD = re.compile(r"^(cv|k)?folds?(id|no|nr|number)?$")
 _IDENTIFIER = re.compile(r"^(unnamed\d*|index|row|rowid|rownumber|uuid|guid|key)$|^(.*[_\W])?id$")
@@ -119,7 +120,10 @@ def _group(columns: Columns) -> str | None:
         and _FEWEST_GROUPS <= different(values) < len(values)
     }
     # of a patient and a lesion the patient is the larger group, and holds whole lesions
-    order = ("patient", "subject", "participant", "person", "group", "scene", "lesion")
+    order = (
+        *("patient", "subject", "participant", "person", "individual", "donor", "user", "animal"),
+        *("group", "scene", "video", "lesion"),
+    )
     return next((found[word] for word in order if word in found), None)
 
 

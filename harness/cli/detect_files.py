@@ -13,9 +13,10 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
+from harness.cli.detect_elsewhere import lists_files
 from harness.datasets.folders import IMAGE_FORMATS
 from harness.datasets.table_file import Texts, numbers
-from harness.errors import listing
+from harness.errors import ConfigError, listing
 
 _DEPTH = 4
 _MOST_PLACES = 20_000
@@ -43,17 +44,27 @@ class NameColumn:
     remarks: tuple[str, ...] = ()
 
 
-def find_names(file: Path, columns: Mapping[str, Texts]) -> NameColumn | None:
+def find_names(
+    file: Path, columns: Mapping[str, Texts], given: Sequence[Path] = ()
+) -> NameColumn | None:
     """Return the column whose values name image files, or None.
 
     Args:
         file: The CSV or Parquet file.
         columns: Its columns as text.
+        given: Folders to look in; by default that of the file, then the one around it.
+
+    Raises:
+        ConfigError: A folder that was given is not there.
     """
     own = Path(os.path.abspath(file.expanduser())).parent
     able = {name: values for name, values in columns.items() if _could_name(values)}
-    for around in (own, own.parent):
-        if around == own.parent:  # it may be large: no plain number is worth a search there
+    absent = [str(folder) for folder in given if not folder.expanduser().is_dir()]
+    if absent:
+        raise ConfigError(f"--images: there is no folder {listing(absent)}")
+    asked = [[Path(os.path.abspath(folder.expanduser())) for folder in given]] if given else []
+    for around in asked or [[own], [own.parent]]:
+        if around == [own.parent]:  # it may be large: no plain number is worth a search there
             able = {name: values for name, values in able.items() if numbers(values) is None}
         if not able:
             return None
@@ -62,25 +73,32 @@ def find_names(file: Path, columns: Mapping[str, Texts]) -> NameColumn | None:
         # an identifier of many images (a patient) may be found too: the most different values win
         rated.sort(key=lambda item: (item[0], len(set(columns[item[1]]))), reverse=True)
         if rated[0][0] >= _ENOUGH:
-            return _settled(images, file, rated[0][1], columns[rated[0][1]])
+            others = [name for rate, name in rated[1:] if rate >= _ENOUGH]
+            return _settled(images, file, rated[0][1], columns[rated[0][1]], others)
     return None
 
 
 def _could_name(values: Texts) -> bool:
-    """Whether values can be names of images: mostly different, and no measurements."""
+    """Whether values can be names of images: mostly different, and no measurements.
+
+    Names of files may come again, as where a row tells of a part of an image.
+    """
+    if lists_files(values):
+        return True
     found = numbers(values)
     whole = found is None or bool((found[~np.isnan(found)] % 1 == 0).all())
     return whole and len(set(values) - {""}) > len(values) / 2
 
 
 class _Images:
-    """Image files below a folder, by name and by stem."""
+    """Image files below folders, by name and by stem."""
 
-    def __init__(self, own: Path, around: Path) -> None:
+    def __init__(self, own: Path, around: Sequence[Path]) -> None:
         self.own = str(own)
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
         self._by_stem: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-        for folder, name in _walk(str(around), _DEPTH, set()):
+        seen: set[str] = set()
+        for folder, name in (file for place in around for file in walk(str(place), _DEPTH, seen)):
             stem, suffix = os.path.splitext(name)
             self._by_name[name].append(folder)
             self._by_stem[stem].append((folder, suffix))
@@ -107,7 +125,7 @@ def leads_out(plain: str) -> bool:
     return plain.startswith(("/", "../")) or bool(PureWindowsPath(plain).drive)
 
 
-def _walk(place: str, depth: int, seen: set[str]) -> Iterator[tuple[str, str]]:
+def walk(place: str, depth: int, seen: set[str]) -> Iterator[tuple[str, str]]:
     """Yield folder and name of every visible image; what cannot be read is passed over."""
     real = os.path.realpath(place)
     if real in seen or len(seen) >= _MOST_PLACES:
@@ -122,7 +140,7 @@ def _walk(place: str, depth: int, seen: set[str]) -> Iterator[tuple[str, str]]:
     if depth:
         for entry in visible:
             if not _is_image(entry.name) and entry.is_dir():
-                yield from _walk(entry.path, depth - 1, seen)
+                yield from walk(entry.path, depth - 1, seen)
 
 
 def _is_image(name: str) -> bool:
@@ -138,7 +156,9 @@ def _rate(images: _Images, values: Texts) -> float:
     return sum(bool(images.hits(value)) for value in sample) / len(sample)
 
 
-def _settled(images: _Images, file: Path, column: str, values: Texts) -> NameColumn:
+def _settled(
+    images: _Images, file: Path, column: str, values: Texts, same: Sequence[str]
+) -> NameColumn:
     hits = [images.hits(value) for value in values]
     suffix = _suffix(hits)
     missing = [{folder for folder, ends in found if ends == suffix} for found in hits]
@@ -152,6 +172,12 @@ def _settled(images: _Images, file: Path, column: str, values: Texts) -> NameCol
         missing = [found for found in missing if best not in found]
     others = sorted(set(whole) - set(chosen))
     remarks = []
+    named = [name for name in same if name != column]
+    if named:
+        remarks.append(
+            f"column '{column}' names the image of a row; so {'does' if len(named) == 1 else 'do'} "
+            f"{listing(map(repr, named))}, not used: path_column or id_column changes that"
+        )
     if others:
         shown = listing((_as_given(file, images.own, folder).as_posix() for folder in others), 5)
         remarks.append(f"files of the same names lie in {shown} too; those are not used")

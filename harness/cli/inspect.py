@@ -75,11 +75,12 @@ def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
 
 def standing_at(path: Path, sets: Sequence[str]) -> Dataset:
     """Return the dataset that lies at a path, read as `harness new` would read it."""
-    from harness.cli.detect import look
+    from harness.cli.detect import Asked, look
     from harness.cli.settle import labelled, settled
 
     label = next((edit[13:] for edit in sets if edit.startswith("label_column=")), None)
-    found = settled(labelled(look(path, label), path))
+    images = tuple(Path(edit[7:]) for edit in sets if edit.startswith("images="))
+    found = settled(labelled(look(path, Asked(label, images)), path))
     for remark in found.remarks:
         err.print(f"note: {remark}", style="yellow", highlight=False, soft_wrap=True)
     return named(found.name, dict(found.fields), sets)

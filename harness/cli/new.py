@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from harness.cli.detect import Found, look
+from harness.cli.detect import Asked, Found, look
 from harness.cli.draft import text_of
 from harness.cli.inspect import named
 from harness.cli.portrait import Portrait, portrait_alone, show
@@ -15,7 +15,7 @@ from harness.experiment.schema import resolve
 from harness.experiment.tree import Tree
 
 
-def run(file: Path, data: Path, label: str | None, force: bool) -> None:
+def run(file: Path, data: Path, asked: Asked, force: bool) -> None:
     """Write an experiment file that is known to work, and print what was seen.
 
     Raises:
@@ -27,7 +27,7 @@ def run(file: Path, data: Path, label: str | None, force: bool) -> None:
         raise ConfigError(f"{file} is a folder; name the experiment file to write in it")
     if place.exists() and not force:
         raise ConfigError(f"{file} exists already; --force overwrites it")
-    found = settled(labelled(look(data, label), data))
+    found = settled(labelled(look(data, asked), data))
     seen = portrait_alone(named(found.name, dict(found.fields), ()))
     text = text_of(file, data, found, seen)
     plan = _verified(file, data, text)

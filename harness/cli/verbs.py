@@ -59,6 +59,13 @@ def new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The experiment file to write.")],
     data: Annotated[Path, typer.Option("--data", help="Class folders, a CSV manifest or a table.")],
     label: Annotated[str | None, typer.Option("--label", help="The label column.")] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--images", metavar="FOLDER", help="Where the images of a CSV lie."),
+    ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="It is a table, though a column names images.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -67,9 +74,10 @@ def new(
     Example:  harness new skin.yaml --data photos/
     """
     from harness.cli import new as verb
+    from harness.cli.detect import Asked
 
     cache_in(cache_dir)
-    verb.run(file, data, label, force)
+    verb.run(file, data, Asked(label, tuple(images or ()), table), force)
 
 
 @app.command()

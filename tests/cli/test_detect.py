@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.cli.detect import look
+from harness.cli.detect import Asked, look
 from harness.errors import ConfigError, DataError
 
 
@@ -44,7 +44,7 @@ def write(path, /, **columns):
 
 
 def fields(path, label=None):
-    found = look(Path(path), label)
+    found = look(Path(path), Asked(label))
     return found.name, dict(found.fields)
 
 
@@ -233,7 +233,7 @@ def test_the_choice_of_names_over_codes_is_said_and_another_can_be_asked_for():
     assert found.fields["drop_columns"] == ["label", "group_name"]
     said = "column 'class_name' names the classes that 'label' numbers, and is taken as the label"
     assert found.remarks == (said,)
-    found = look(Path("t.csv"), "label")
+    found = look(Path("t.csv"), Asked("label"))
     assert found.fields["label_column"] == "label"
     assert found.fields["drop_columns"] == ["group_name", "class_name"]
 
@@ -266,7 +266,7 @@ def test_free_text_is_no_label_unless_its_name_says_so(notes, last):
     write("t.csv", **(columns if last else dict(reversed(columns.items()))))
     with pytest.raises(ConfigError, match=r"no column looks like a class.*no free text.*--label"):
         look(Path("t.csv"))
-    assert look(Path("t.csv"), "notes").fields["label_column"] == "notes"
+    assert look(Path("t.csv"), Asked("notes")).fields["label_column"] == "notes"
     kind = ["ab"[k % 2] for k in range(60)]
     write("t.csv", x=np.arange(60.0), kind=kind, notes=notes[::-1] if last else notes)
     assert look(Path("t.csv")).fields["label_column"] == "kind"
@@ -336,7 +336,7 @@ def test_a_table_without_a_header_has_its_label_in_the_last_column():
     found = look(Path("t.csv"))
     assert (found.name, found.fields["label_column"]) == ("table", -1)
     assert "no header" in found.comments["label_column"]
-    assert look(Path("t.csv"), "1").fields["label_column"] == "column_1"
+    assert look(Path("t.csv"), Asked("1")).fields["label_column"] == "column_1"
 
 
 def test_a_column_that_names_rows_is_dropped_from_a_table():
@@ -365,7 +365,8 @@ def test_a_column_that_names_rows_is_dropped_from_a_table():
 )
 def test_the_label_is_known_by_its_name(columns, label):
     write(
-        "t.csv", **{name: ["abc"[(k + i) % 3] for k in range(30)] for i, name in enumerate(columns)}
+        "t.csv",
+        **{name: ["abc"[k // 3**i % 3] for k in range(30)] for i, name in enumerate(columns)},
     )
     assert look(Path("t.csv")).fields["label_column"] == label
 
@@ -379,9 +380,9 @@ def test_t26_where_the_label_cannot_be_told_the_candidates_are_listed_not_asked(
     write("t.csv", x=range(60), a=[k % 2 for k in range(60)], b=[k % 7 for k in range(60)])
     with pytest.raises(ConfigError, match=r"--label.*one of: a \(2 values\), b \(7 values\)"):
         look(Path("t.csv"))
-    assert look(Path("t.csv"), "b").fields["label_column"] == "b"
+    assert look(Path("t.csv"), Asked("b")).fields["label_column"] == "b"
     with pytest.raises(ConfigError, match=r"no such column.*there are: x, a, b"):
-        look(Path("t.csv"), "c")
+        look(Path("t.csv"), Asked("c"))
     write("t.csv", x=range(60), z=np.arange(60) * 0.5)
     with pytest.raises(ConfigError, match="no column looks like a class"):
         look(Path("t.csv"))
@@ -424,7 +425,7 @@ def test_a_label_for_class_folders_is_not_ignored():
     for name in "ab":
         pictures(f"set/{name}", NAMES[:2])
     with pytest.raises(ConfigError, match="holds class folders, whose names are the labels"):
-        look(Path("set"), "dx")
+        look(Path("set"), Asked("dx"))
 
 
 def test_links_in_a_circle_end(tmp_path):
@@ -432,3 +433,95 @@ def test_links_in_a_circle_end(tmp_path):
     os.symlink(tmp_path / "d", tmp_path / "d" / "images" / "again")
     write("d/list.csv", id=NAMES, label=LABELS)
     assert look(Path("d/list.csv")).fields["images"] == "d/images"
+
+
+def listed(values, **others):
+    """Return a file that lists images which are not there."""
+    suffix = others.pop("file", "list.csv")
+    return write(f"d/{suffix}", id=range(24), image=values, emotion=LABELS, **others)
+
+
+ELSEWHERE = {
+    "names": [f"{name}.jpg" for name in NAMES],
+    "upper case": [f"{name}.JPG" for name in NAMES],
+    "folders": [f"part_{k % 2}/{name}.png" for k, name in enumerate(NAMES)],
+    "ids": NAMES,
+    "absolute": [f"/data/of/another/{name}.jpg" for name in NAMES],
+    "Windows": [rf"C:\photos\{name}.bmp" for name in NAMES],
+    "backslashes": [rf"photos\{name}.webp" for name in NAMES],
+    "numbers": range(100, 124),
+    "each several times": [f"{name}.jpg" for name in NAMES[:6]] * 4,
+    "some missing": [f"{name}.jpg" for name in NAMES[:20]] + [None] * 4,
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+@pytest.mark.parametrize("file", ["list.csv", "list.parquet"])
+def test_images_that_are_not_found_are_asked_for_and_never_a_table_of_identifiers(kind, file):
+    path = listed(ELSEWHERE[kind], file=file, age=[40.5 + k % 7 for k in range(24)])
+    with pytest.raises(ConfigError, match=r"lists images: column 'image' holds .*images: FOLDER"):
+        look(path)
+    with pytest.raises(ConfigError, match=r"below d or the folder around it"):
+        look(Path("d"))
+
+
+def test_images_elsewhere_are_found_where_the_user_says_they_are():
+    pictures("far/away/photos", NAMES)
+    write("d/list.csv", user=range(24), image=ELSEWHERE["names"], emotion=LABELS)
+    found = look(Path("d/list.csv"), Asked(images=(Path("far"),)))
+    assert found.name == "manifest"
+    assert found.fields["images"] == "far/away/photos"
+    with pytest.raises(ConfigError, match="there is no folder fra"):
+        look(Path("d/list.csv"), Asked(images=(Path("fra"),)))
+    pictures("other", ["x", "y"])
+    with pytest.raises(ConfigError, match=r"are files below other\. Where are they"):
+        look(Path("d/list.csv"), Asked(images=(Path("other"),)))
+
+
+def test_a_table_beside_names_of_images_is_read_as_one_where_that_is_said():
+    path = listed(ELSEWHERE["names"], width=[0.5 * k for k in range(24)])
+    found = look(path, Asked(table=True))
+    assert (found.name, found.fields["drop_columns"]) == ("table", ["id", "image"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([f"https://a.b/{name}.jpg?size=9" for name in NAMES], "nothing is downloaded here"),
+        ([f"{name}.dcm" for name in NAMES], r"ending in \.dcm are not read here: convert them"),
+    ],
+)
+def test_addresses_and_formats_that_are_not_read_have_a_word_of_their_own(values, message):
+    with pytest.raises(ConfigError, match=message):
+        look(listed(values))
+
+
+def test_several_columns_of_images_are_all_named():
+    pair = {"left": ELSEWHERE["names"], "right": [f"r{name}.jpg" for name in NAMES]}
+    write("d/list.csv", **pair, label=LABELS)
+    with pytest.raises(ConfigError, match=r"column 'left' holds .* \(and so does 'right'\)"):
+        look(Path("d/list.csv"))
+    pictures("d", [*NAMES, *(f"r{name}" for name in NAMES)])
+    found = look(Path("d/list.csv"))
+    assert found.fields["path_column"] == "left"
+    assert "so does 'right', not used" in found.remarks[0]
+
+
+def test_a_file_of_identifiers_alone_is_no_table():
+    write("t.csv", id=range(60), note=[f"n{k}" for k in range(60)], label=LABELS[:20] * 3)
+    with pytest.raises(ConfigError, match=r"nothing to learn 'label' from: 'id', 'note'"):
+        look(Path("t.csv"))
+
+
+def test_measurements_and_categories_are_no_images():
+    measured = [k + 0.25 for k in range(24)]
+    write("t.csv", image=measured, frame=["wood", "steel"] * 12, x=range(24), label=LABELS)
+    found = look(Path("t.csv"))
+    assert found.name == "table"
+    assert "drop_columns" not in found.fields
+
+
+def test_images_in_the_cells_of_a_parquet_file_are_refused():
+    write("d/t.parquet", image=[{"bytes": b"x", "path": None}] * 24, label=LABELS)
+    with pytest.raises(ConfigError, match="column 'image' holds images themselves"):
+        look(Path("d/t.parquet"))

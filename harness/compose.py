@@ -34,6 +34,7 @@ from harness.options import (
     select,
 )
 from harness.strategies.base import head_of
+from harness.terminal import Terminal
 from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
@@ -249,7 +250,7 @@ def run_experiment(
     forget()  # files may have changed since this process last looked
     chosen = Options(results=Path(results), **options)
     asked = experiment if isinstance(experiment, Mapping) else find(experiment)
-    outcome = execute(load(asked, settings, plugins), chosen, Console(stderr=True))
+    outcome = execute(load(asked, settings, plugins), chosen, Terminal(stderr=True))
     return runs_table(outcome.store, outcome.plan.runs)
 
 

@@ -22,6 +22,7 @@ from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
 from harness.experiment.tune import tuned_name
 from harness.options import GRID_LIMIT, Options, check_options, make_executor
+from harness.terminal import Terminal
 from harness.tracking.mirror import misses
 from harness.tracking.studies import Study
 from harness.tuning import tuned
@@ -230,5 +231,5 @@ def tune_experiment(
     forget()  # files may have changed since this process last looked
     chosen = Options(results=Path(results), **options)
     asked = experiment if isinstance(experiment, Mapping) else find(experiment)
-    searched = tune(load(asked, settings, plugins), chosen, Console(stderr=True))
+    searched = tune(load(asked, settings, plugins), chosen, Terminal(stderr=True))
     return list(searched.studies)

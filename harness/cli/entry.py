@@ -13,6 +13,7 @@ import typer
 
 from harness.cli.verbs import app
 from harness.errors import HarnessError
+from harness.text import visible
 
 _GARBAGE = 20_000
 """New objects between two searches for garbage: rows of ten thousand runs are none of it."""
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except HarnessError as error:
         from harness.tracking.address import mask
 
-        typer.echo(f"error: {mask(str(error))}", err=True)
+        typer.echo(visible(f"error: {mask(str(error))}"), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

@@ -22,10 +22,10 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from harness.datasets.folders import IMAGE_FORMATS
+from harness.terminal import Terminal
 
 MAX_PIXELS = 178_956_970
 """Larger images are taken for decompression bombs, as by Pillow (half a GiB in RGB)."""
@@ -270,11 +270,11 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _progress(total: int, what: str) -> Iterator[Callable[[int], object]]:
     """Draw a bar on stderr where somebody looks at it, and yield what moves it on."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     # a worker process shares the terminal with the display of its driver
     if not console.is_terminal or parent_process() is not None:
         yield lambda done: None
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         yield partial(bar.advance, bar.add_task(what, total=total))

@@ -18,6 +18,7 @@ from rich.progress import (
 
 from harness.execution.runner import Progressed, failure, status_of
 from harness.experiment.spec import RunSpec
+from harness.text import visible
 
 
 class Display:
@@ -41,7 +42,7 @@ class Display:
         self._begun: dict[str, float] = {}
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
@@ -73,7 +74,9 @@ class Display:
     def started(self, spec: RunSpec) -> None:
         """Show a new line."""
         self._begun[spec.key] = time.monotonic()
-        self._tasks[spec.key] = self._progress.add_task(f"  {name(spec)}", total=None, note="")
+        self._tasks[spec.key] = self._progress.add_task(
+            f"  {visible(name(spec))}", total=None, note=""
+        )
 
     def progressed(self, spec: RunSpec, message: Progressed) -> None:
         """Move a run's line on."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import TrackingError
+from harness.text import storable
 from harness.tracking.address import DATABASE, Address, sqlite
 from harness.tracking.record import Point
 
@@ -115,7 +116,7 @@ class Connection:
         """Create a run, RUNNING since `began` (ms since the epoch), and return its id."""
         with _told(self.address):
             run = self._client.create_run(
-                self._id, start_time=began, tags=dict(tags), run_name=name
+                self._id, start_time=began, tags=_stored(tags), run_name=storable(name)
             )
         run_id = str(run.info.run_id)
         self._artifact_uris[run_id] = str(run.info.artifact_uri)
@@ -135,15 +136,15 @@ class Connection:
             self._client.log_batch(
                 run_id,
                 metrics=[Metric(p.key, p.value, p.time, p.step) for p in points],
-                params=[Param(key, value) for key, value in (params or {}).items()],
-                tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+                params=[Param(key, value) for key, value in _stored(params or {}).items()],
+                tags=[RunTag(key, value) for key, value in _stored(tags or {}).items()],
             )
 
     def dataset(self, run_id: str, name: str, digest: str, profile: str | None) -> None:
         """Log the training set: what it is called and a digest, neither data nor paths."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        entry = Dataset(name[:500], digest, "code", '{"tags": {}}', None, profile)
+        entry = Dataset(storable(name)[:500], digest, "code", '{"tags": {}}', None, profile)
         with _told(self.address):
             self._client.log_inputs(
                 run_id, [DatasetInput(entry, [InputTag("mlflow.data.context", "train")])]
@@ -173,7 +174,7 @@ class Connection:
         """Set tags of the experiment that it does not have yet, or has otherwise."""
         with _told(self.address):
             known = self._client.get_experiment(self._id).tags
-            for name, value in tags.items():
+            for name, value in _stored(tags).items():
                 if known.get(name) != value:
                     self._client.set_experiment_tag(self._id, name, value)
 
@@ -239,6 +240,10 @@ class Connection:
             token = page.token
             if not token:
                 return
+
+
+def _stored(values: Mapping[str, str]) -> dict[str, str]:
+    return {storable(key): storable(value) for key, value in values.items()}
 
 
 def _is_here(address: Address, experiment: Any) -> bool:

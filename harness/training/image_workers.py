@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from harness.errors import ConfigError, HarnessError
 from harness.experiment.spec import RunSpec
+from harness.text import named_error
 from harness.training.pipeline import Pipeline
 from harness.training.plan import Plan
 
@@ -176,7 +177,7 @@ def serve(folder: Path) -> None:
         except HarnessError as error:
             answer = {"run": run, "input": True, "problem": str(error)}
         except Exception as error:  # whatever goes wrong is told to the run that it belongs to
-            answer = {"run": run, "input": False, "problem": f"{type(error).__name__}: {error}"}
+            answer = {"run": run, "input": False, "problem": named_error(error)}
         if answer is not None:
             answers.write(json.dumps(answer).encode() + b"\n")
             answers.flush()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from harness.errors import DataError, HarnessError
 from harness.experiment.spec import RunSpec
 from harness.streams import torch_seed
+from harness.text import error_text, named_error
 from harness.training import device as devices
 from harness.training import models
 from harness.training.checkpoint import Checkpoints, maker
@@ -151,14 +152,14 @@ def _caught(
         result = yield from events
         return str(result["status"])
     except HarnessError as error:
-        folder.write_error("input", str(error), error)
+        folder.write_error("input", error_text(error), error)
     except (MemoryError, torch.OutOfMemoryError) as error:
-        said = str(error).split("\n")[0] or "out of memory"
+        said = error_text(error).split("\n")[0] or "out of memory"
         folder.write_error("out_of_memory", f"{said}; {_LESS_MEMORY}", error)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
-        folder.write_error("exception", f"{type(error).__name__}: {error}", error)
+        folder.write_error("exception", named_error(error), error)
     return "failed"
 
 

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.text import storable, storable_json
+
 SCHEMA = 1
 """Raised when files of a run come to mean something else."""
 
@@ -38,7 +40,7 @@ VERSIONED = ("torch", "torchvision", "numpy", "albumentations", "opencv-python-h
 
 
 class RunDir:
-    """Writes the files of one attempt.
+    """Writes the files of one attempt; text from outside is escaped where no file would take it.
 
     Args:
         path: An existing folder that belongs to this attempt alone.
@@ -50,7 +52,7 @@ class RunDir:
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write one JSON file; NaN and infinity have no place in it."""
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
-        (self.path / name).write_text(text + "\n", encoding="utf-8")
+        (self.path / name).write_text(storable_json(text) + "\n", encoding="utf-8")
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write one row per evaluation."""
@@ -108,13 +110,13 @@ class RunDir:
     def log(self, text: str) -> None:
         """Append to ``log.txt``."""
         with open(self.path / "log.txt", "a", encoding="utf-8") as file:
-            file.write(text.rstrip("\n") + "\n")
+            file.write(storable(text).rstrip("\n") + "\n")
 
     def _write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         with open(self.path / name, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(rows)
+            writer.writerow([storable(name) for name in columns])
+            writer.writerows([_stored(cell) for cell in row] for row in rows)
 
 
 def _cell(value: Any) -> Any:
@@ -122,6 +124,10 @@ def _cell(value: Any) -> Any:
     if isinstance(value, np.floating | float):
         return "" if np.isnan(value) else float(value)
     return int(value)
+
+
+def _stored(cell: Any) -> Any:
+    return storable(cell) if isinstance(cell, str) else cell
 
 
 @functools.cache

@@ -215,3 +215,24 @@ def test_spellings_that_are_made_one_are_named(inspect, tmp_path):
     assert "table of 1 column" in out
     assert "1 columns" not in out
     assert "'Cat' = 'cat'; made one class" in err
+
+
+def test_labels_cannot_speak_to_the_terminal(inspect, tmp_path):
+    table = tmp_path / "it.csv"
+    names = ["rare\x1b[2J\x9b", "common", "common", "common"]
+    rows = [f"{k % 7},{k % 11},{names[k % 4]}" for k in range(80)]
+    table.write_text("\n".join(["a,b,label", *rows]) + "\n", encoding="utf-8")
+    given = ("table", "--set", f"file={table}", "--set", "label=label")
+    for code, *told in (inspect(*given), inspect(*given, "--json")):
+        assert code == 0, told
+        text = "".join(told)
+        assert not {"\x1b", "\x9b"} & set(text)
+        assert "rare" in text
+    assert "rare\x1b[2J\x9b" in [c["name"] for c in json.loads(told[0])["datasets"][0]["classes"]]
+
+
+def test_messages_cannot_speak_to_the_terminal(inspect, tmp_path):
+    code, _, err = inspect("table", "--set", r'file="a\x9b2Jb.csv"', "--set", "label=label")
+    assert code == 2
+    assert "\x9b" not in err
+    assert r"\x9b2J" in err

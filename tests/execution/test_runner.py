@@ -53,6 +53,8 @@ class Mishap(Windowed):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "raise":
             raise RuntimeError("it went wrong")
+        if self.how == "bytes":
+            raise OSError("cannot open caf\\udce9.png")
         if self.how == "lose":  # as an illegal access on a GPU does to its process
             device.is_lost = lambda place: True
             os.environ["LOST"] = "yes"
@@ -273,6 +275,20 @@ def test_weights_that_changed_since_the_plan_are_refused(
     weights.write_bytes(b"changed since")
     summary = run([spec], store, slots(1))
     assert "file of weights has changed since this run was planned" in summary.failures[spec.key]
+
+
+@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(1)])
+def test_a_message_that_no_file_can_hold_fails_its_run_alone(
+    make: Callable[[], Executor],
+    plugin: str,
+    make_experiment: Callable[..., Experiment],
+    store: Store,
+) -> None:
+    recipes = {"bad": [{"name": "mishap", "how": "bytes"}], "good": ["mixup"]}
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs[1:], store, make())
+    assert list(summary.statuses.values()) == ["failed", "done"]
+    assert list(summary.failures.values()) == [r"OSError: cannot open caf\udce9.png"]
 
 
 def test_fail_fast_hands_out_no_more_after_a_failure(

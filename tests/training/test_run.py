@@ -200,6 +200,13 @@ def test_t02_t15_no_strategy_sees_a_val_or_test_row(
     assert not set(held) & set(data.rows.train)
 
 
+class Mute(Exception):
+    """Fails at saying what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
 class Fails(Strategy):
     how: str = "raise"
 
@@ -208,6 +215,10 @@ class Fails(Strategy):
             raise RuntimeError("out of ideas")
         if self.how == "memory":
             raise MemoryError
+        if self.how == "bytes":
+            raise ValueError("cannot open 'caf\udce9.png'")
+        if self.how == "mute":
+            raise Mute
         return lambda logits, targets: (logits * float("nan")).sum(1)
 
 
@@ -220,6 +231,8 @@ class Fails(Strategy):
             "out_of_memory",
             "out of memory; a smaller training.batch_size, --jobs or --runs-per-gpu needs less",
         ),
+        ("bytes", "exception", r"ValueError: cannot open 'caf\udce9.png'"),
+        ("mute", "exception", "Mute: (its message cannot be shown)"),
     ],
 )
 def test_a_failure_is_written_and_not_raised(

@@ -22,6 +22,7 @@ from harness.execution.executors.node_folder import node_folder
 from harness.execution.executors.slot import TELL_SECONDS, Lane
 from harness.execution.executors.wire import decode, encode, message_of
 from harness.experiment.spec import RunSpec
+from harness.text import named_error
 from harness.training.rundir import RunDir
 
 _CHUNK = 32 * 1024 * 1024
@@ -76,7 +77,7 @@ def check(order: bytes) -> str:
     except HarnessError as error:
         return str(error)
     except Exception as error:  # of a plugin
-        return f"{type(error).__name__}: {error}"
+        return named_error(error)
     return ""
 
 

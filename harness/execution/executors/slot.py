@@ -19,6 +19,7 @@ from harness.errors import ConfigError
 from harness.execution.executors.endings import whole
 from harness.execution.executors.processes import end_group, lead_group
 from harness.execution.executors.wire import decode, encode, message_of
+from harness.text import named_error
 from harness.training.rundir import RunDir
 
 if TYPE_CHECKING:  # imported in the process itself, while the driver is at something else
@@ -71,7 +72,7 @@ def _events(order: dict[str, Any]) -> "Generator[Event, Command | None, str]":
                 "experiment again"
             )
     except Exception as error:  # also a plugin that does not import in this process
-        RunDir(attempt).write_error("exception", f"{type(error).__name__}: {error}", error)
+        RunDir(attempt).write_error("exception", named_error(error), error)
         return _failed()
     return drain(
         spec,

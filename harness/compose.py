@@ -39,7 +39,7 @@ from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
-from harness.tuning.tuned import Finding, found_of, with_tuned
+from harness.tuning.tuned import SearchResult, found_of, with_tuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ SMOKE_STEPS = 10
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExperimentOutcome:
     """What an experiment has come to: its plan, its store, and this command's part in it."""
 
     plan: Plan
@@ -56,7 +56,7 @@ class Outcome:
     selected: tuple[RunSpec, ...]
     summary: Summary
     ui_command: str | None = None
-    found: tuple[Finding, ...] = ()
+    found: tuple[SearchResult, ...] = ()
 
 
 def smoke(experiment: Experiment) -> Experiment:
@@ -84,7 +84,7 @@ def execute(
     options: Options,
     console: Console,
     wanted: Callable[[RunSpec], bool] = lambda spec: True,
-) -> Outcome:
+) -> ExperimentOutcome:
     """Execute what is missing of an experiment and mirror it.
 
     Args:
@@ -107,7 +107,7 @@ def carry_out(
     options: Options,
     console: Console,
     wanted: Callable[[RunSpec], bool] = lambda spec: True,
-) -> Outcome:
+) -> ExperimentOutcome:
     """Execute what is missing of a plan and mirror it; as `execute`.
 
     MLflow is told that runs of the experiment with other settings than the plan's are outdated.
@@ -157,7 +157,7 @@ def carry_out(
                 )
     command = ui_command(store.results) if address is not None and address.own else None
     found = tuple(finding for _, finding in found_of(plan, store))
-    return Outcome(plan, store, selected, summary, command, found)
+    return ExperimentOutcome(plan, store, selected, summary, command, found)
 
 
 def check_models(plan: Plan, runs: Sequence[RunSpec]) -> None:

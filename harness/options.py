@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from harness.errors import ConfigError, did_you_mean, listing
-from harness.execution.executors import ray_room
+from harness.execution.executors import ray_capacity
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import check_device, layout
 from harness.execution.runner import Executor
@@ -80,7 +80,7 @@ def check_options(options: Options) -> None:
         ConfigError: As said.
     """
     if options.executor == "ray":
-        ray_room.check_device(options.device)
+        ray_capacity.check_device(options.device)
     else:
         check_device(options.device)
         if options.address != "auto":

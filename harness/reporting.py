@@ -125,7 +125,7 @@ def _note(page: Document) -> str:
 
 def _asked(
     experiment: Experiment, store: Store
-) -> tuple[Sequence[RunSpec], list[str], Sequence[tuned.Finding]]:
+) -> tuple[Sequence[RunSpec], list[str], Sequence[tuned.SearchResult]]:
     """Return the planned runs, what to say beforehand, and what searches came to.
 
     Where the data is gone: the runs that are there, of each recipe and seed the newest.
@@ -160,13 +160,15 @@ def _cell(spec: RunSpec) -> tuple[object, ...]:
     return *where, spec.recipe, spec.seed, spec.fold
 
 
-def _of_recipes(experiment: Experiment, findings: Sequence[tuned.Finding]) -> list[tuned.Finding]:
+def _of_recipes(
+    experiment: Experiment, findings: Sequence[tuned.SearchResult]
+) -> list[tuned.SearchResult]:
     """Return the findings of recipes that the file still has."""
     names = {recipe.name for recipe in experiment.recipes}
     return [finding for finding in findings if finding.recipe in names]
 
 
-def _searched(experiment: Experiment, finding: tuned.Finding) -> Searched:
+def _searched(experiment: Experiment, finding: tuned.SearchResult) -> Searched:
     """Return what a search came to as a report takes it: with the recipe's own values."""
     (recipe,) = (r for r in experiment.recipes if r.name == finding.recipe)
     own = own_values(recipe_of(experiment.base, recipe.strategies), experiment.training)
@@ -311,7 +313,7 @@ class Confirmed:
         gains: `harness.analysis.compare.differences` on the fresh seeds.
     """
 
-    outcome: compose.Outcome
+    outcome: compose.ExperimentOutcome
     runs: pd.DataFrame
     gains: pd.DataFrame
 

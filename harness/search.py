@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from harness import compose
-from harness.compose import Outcome, say
+from harness.compose import ExperimentOutcome, say
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
 from harness.execution.store import Store
@@ -24,15 +24,15 @@ from harness.experiment.tune import tuned_name
 from harness.options import GRID_LIMIT, Options, check_options, make_executor
 from harness.terminal import Terminal
 from harness.tracking.mirror import misses
-from harness.tracking.studies import Study
+from harness.tracking.studies import StudyRecord
 from harness.tuning import tuned
 from harness.tuning.database import FILE, open_storage, told
+from harness.tuning.run_lookup import RunLookup, trial_store
 from harness.tuning.searches import Search, check_possible, searches_of
 from harness.tuning.session import Session, artifacts_of
-from harness.tuning.shelf import Shelf, trial_store
-from harness.tuning.study import Studied
+from harness.tuning.study import TuningStudy
 from harness.tuning.summary import finding_of, study_record
-from harness.tuning.tuned import Finding
+from harness.tuning.tuned import SearchResult
 
 if TYPE_CHECKING:
     import optuna
@@ -52,9 +52,9 @@ class Searched:
     """
 
     studies: tuple["optuna.Study", ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[SearchResult, ...]
     failed: tuple[str, ...]
-    outcome: Outcome
+    outcome: ExperimentOutcome
 
 
 def smoke(experiment: Experiment) -> Experiment:
@@ -114,7 +114,7 @@ def _selected(searches: Sequence[Search], only: Sequence[str]) -> tuple[Search, 
 
 def _search(
     experiment: Experiment, searches: Sequence[Search], options: Options, console: Console
-) -> tuple[list["optuna.Study"], list[Finding], list[str]]:
+) -> tuple[list["optuna.Study"], list[SearchResult], list[str]]:
     """Do the trials that are left; return the studies, what they came to, and what failed."""
     store = Store(options.results, experiment.name)
     trials = trial_store(options.results, experiment.name)
@@ -124,10 +124,10 @@ def _search(
         storage = open_storage(store.results)
         trials.create()
         with told(store.results / FILE):
-            studies = [Studied(storage, search, options.retry_failed) for search in searches]
-            shelf = Shelf(trials, store)
-            failed = _run(experiment, studies, trials, shelf, options, console)
-            findings = [finding_of(studied, shelf) for studied in studies]
+            studies = [TuningStudy(storage, search, options.retry_failed) for search in searches]
+            lookup = RunLookup(trials, store)
+            failed = _run(experiment, studies, trials, lookup, options, console)
+            findings = [finding_of(studied, lookup) for studied in studies]
             over = [f for f, s in zip(findings, studies, strict=True) if s.is_over()]
             tuned.write(store, over)
     return [studied.study for studied in studies], findings, failed
@@ -152,9 +152,9 @@ def _announce(
 
 def _run(
     experiment: Experiment,
-    studies: Sequence[Studied],
+    studies: Sequence[TuningStudy],
     trials: Store,
-    shelf: Shelf,
+    lookup: RunLookup,
     options: Options,
     console: Console,
 ) -> list[str]:
@@ -163,7 +163,9 @@ def _run(
             say(console, f"note: {studied.note}")
     left = sum(studied.left for studied in studies)
     runs = left * len(studies[0].search.tuning.seeds)
-    behind = options.track and misses(options.results, experiment, _records(studies, shelf, trials))
+    behind = options.track and misses(
+        options.results, experiment, _records(studies, lookup, trials)
+    )
     if not left and not behind:
         return []
     make = functools.partial(make_executor, options, False, runs)
@@ -175,16 +177,16 @@ def _run(
             what = f"{counted(left, 'trial')} in {counted(len(studies), 'study', 'studies')}"
             say(console, f"{what} to do: up to {counted(runs, 'run')}, {slots}", "")
         mirror = stack.enter_context(compose.mirrored(experiment, options, console))
-        session = Session(studies, trials, shelf, console, mirror)
+        session = Session(studies, trials, lookup, console, mirror)
         session.run(lambda: warm.pop() if warm else make(), options.fail_fast)
     return session.failed
 
 
-def _records(studies: Sequence[Studied], shelf: Shelf, trials: Store) -> list[Study]:
+def _records(studies: Sequence[TuningStudy], lookup: RunLookup, trials: Store) -> list[StudyRecord]:
     return [
         study_record(
             studied,
-            shelf,
+            lookup,
             "over" if studied.is_over() else "interrupted",
             artifacts=artifacts_of(trials, studied.search.name),
         )
@@ -192,7 +194,7 @@ def _records(studies: Sequence[Studied], shelf: Shelf, trials: Store) -> list[St
     ]
 
 
-def sync_records(experiment: Experiment, results: Path) -> list[Study]:
+def sync_records(experiment: Experiment, results: Path) -> list[StudyRecord]:
     """Return the searches of an experiment for MLflow, without doing any trial.
 
     Called by the one driver that holds the lock of `results`.
@@ -204,8 +206,8 @@ def sync_records(experiment: Experiment, results: Path) -> list[Study]:
     with told(trials.results / FILE):
         known = {study.study_name for study in storage.get_all_studies()}
         searches = [search for search in _searches(experiment) if search.name in known]
-        shelf = Shelf(trials, Store(results, experiment.name))
-        return _records([Studied(storage, search) for search in searches], shelf, trials)
+        lookup = RunLookup(trials, Store(results, experiment.name))
+        return _records([TuningStudy(storage, search) for search in searches], lookup, trials)
 
 
 def tune_experiment(

@@ -75,7 +75,7 @@ def resumable() -> Iterator[None]:
         sys.exit(exit_code(error))
 
 
-def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
+def not_done(outcome: compose.ExperimentOutcome, table: Any) -> list[dict[str, str]]:
     """Return the runs of this selection that are committed but not done."""
     selected = {spec.key for spec in outcome.selected}
     rows = table[(table["status"] != "done") & table["key"].isin(selected)]
@@ -96,7 +96,11 @@ def not_done(outcome: compose.Outcome, table: Any) -> list[dict[str, str]]:
 
 
 def show(
-    board: Any, metric: str, outcome: compose.Outcome, bad: list[dict[str, str]], runs: Any
+    board: Any,
+    metric: str,
+    outcome: compose.ExperimentOutcome,
+    bad: list[dict[str, str]],
+    runs: Any,
 ) -> None:
     """Print the leaderboard, and what there is to say of the runs behind it."""
     if not board.empty:
@@ -138,7 +142,7 @@ def show(
             out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _notes(runs: Any, outcome: compose.Outcome) -> None:
+def _notes(runs: Any, outcome: compose.ExperimentOutcome) -> None:
     """Print what runs had to say, each thing once: a lowered k of SMOTE, weights left out."""
     found = remarks(runs, outcome.plan.notes)
     for text in found[:_NOTES]:
@@ -147,7 +151,7 @@ def _notes(runs: Any, outcome: compose.Outcome) -> None:
         out.print(f"… and {len(found) - _NOTES} more notes, in each run's log.txt", style="dim")
 
 
-def _footnotes(board: Any, metric: str, outcome: compose.Outcome) -> None:
+def _footnotes(board: Any, metric: str, outcome: compose.ExperimentOutcome) -> None:
     if board.empty or not board["n"].any():
         out.print("no run is done yet")
         return

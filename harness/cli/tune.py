@@ -20,7 +20,7 @@ from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
 from harness.options import Options
 from harness.tuning.database import FILE
-from harness.tuning.tuned import Finding
+from harness.tuning.tuned import SearchResult
 
 _STATES = ("pruned", "failed", "diverged")
 _LEGEND = """val: mean over the tuning seeds ± their sd, which flatters the best of many trials;
@@ -75,7 +75,7 @@ def _print_json(
     )
 
 
-def gain_of(finding: Finding, runs: Any, metric: str) -> dict[str, float | None]:
+def gain_of(finding: SearchResult, runs: Any, metric: str) -> dict[str, float | None]:
     """Return the gain of a tuned recipe over its default on test, paired by seed.
 
     Args:
@@ -118,7 +118,7 @@ def _show(done: search.Searched, runs_: Any, metric: str) -> None:
     out.print()
 
 
-def _row(finding: Finding, table: Any, metric: str) -> list[str]:
+def _row(finding: SearchResult, table: Any, metric: str) -> list[str]:
     scale = leaderboard.scale_of(metric)
     states = [f"{n} {state}" for state in _STATES if (n := finding.states[state])]
     total = sum(finding.states.values())

@@ -12,7 +12,7 @@ In a test of your own::
 """
 
 from harness.testing.datasets import check_dataset
-from harness.testing.report import ContractError, Finding
+from harness.testing.report import CheckResult, ContractError
 from harness.testing.strategies import check_strategy
 
-__all__ = ["ContractError", "Finding", "check_dataset", "check_strategy"]
+__all__ = ["CheckResult", "ContractError", "check_dataset", "check_strategy"]

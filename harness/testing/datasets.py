@@ -13,14 +13,14 @@ from harness.datasets.base import TEST, TRAIN, VAL, Data, Dataset, ImageDataset,
 from harness.errors import DataError, listing
 from harness.registry import datasets
 from harness.testing import samples
-from harness.testing.report import Call, Finding, Report, called, same
+from harness.testing.report import Call, CheckResult, Report, called, same
 
 _READ = {"image": ("uint8", "uint16", "float32"), "table": ("float32", "float64")}
 _STEPS = 3
 _KINDS = {"labels": "int64", "split": "int8", "group": "int64", "fold": "int64"}
 
 
-def check_dataset(dataset: Dataset, changed: Dataset | None = None) -> list[Finding]:
+def check_dataset(dataset: Dataset, changed: Dataset | None = None) -> list[CheckResult]:
     """Check a dataset against its contract, and train on it for a few steps on the CPU.
 
     Args:

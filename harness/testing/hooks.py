@@ -205,7 +205,7 @@ def _transforms(report: Report, strategy: Strategy, shape: tuple[int, ...]) -> N
 def _transformed(strategy: Strategy, images: NDArray[Any]) -> NDArray[Any]:
     """Return images after the per-image part; the pipeline's own code checks shape and dtype."""
     from harness.training.per_image import Tail
-    from harness.training.plan import Plan
+    from harness.training.plan import BatchPlan
 
     facts = samples.facts(images.shape[1:])
     listed = strategy.transforms(facts)
@@ -214,7 +214,9 @@ def _transformed(strategy: Strategy, images: NDArray[Any]) -> NDArray[Any]:
     for item in listed:
         if not (isinstance(item, Flip | PadCrop) or callable(item)):
             raise TypeError(f"{item!r} is neither Flip, PadCrop nor an Albumentations transform")
-    Plan((strategy,), facts, samples.labels(), None, 0)  # refuses a lowered one that comes late
+    BatchPlan(
+        (strategy,), facts, samples.labels(), None, 0
+    )  # refuses a lowered one that comes late
     tail = [item for item in listed if not isinstance(item, Flip | PadCrop)]
     if not tail:
         return images.copy()

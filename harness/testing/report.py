@@ -23,7 +23,7 @@ class ContractError(AssertionError):
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The outcome of one check.
 
     Attributes:
@@ -51,18 +51,18 @@ class Report:
 
     def __init__(self, subject: str) -> None:
         self.subject = subject
-        self._found: dict[str, Finding] = {}
+        self._found: dict[str, CheckResult] = {}
 
     def expect(self, check: str, holds: bool, problem: str) -> bool:
         """Note whether a check holds, and return that; an earlier failure of it stays."""
         known = self._found.get(check)
         if known is None or not known.problem:
-            self._found[check] = Finding(check, "" if holds else problem)
+            self._found[check] = CheckResult(check, "" if holds else problem)
         return holds
 
     def note(self, check: str, remark: str) -> None:
         """Note something that is worth knowing and breaks nothing."""
-        self._found.setdefault(check, Finding(check, remark, fails=False))
+        self._found.setdefault(check, CheckResult(check, remark, fails=False))
 
     @contextmanager
     def attempt(self, check: str) -> Iterator[None]:
@@ -72,11 +72,11 @@ class Report:
         except Exception as error:
             self.expect(check, False, told(error))
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[CheckResult]:
         """Return one finding for each check, in the order in which they were first made."""
         return list(self._found.values())
 
-    def raise_if_broken(self) -> list[Finding]:
+    def raise_if_broken(self) -> list[CheckResult]:
         """Return the findings.
 
         Raises:

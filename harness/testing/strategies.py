@@ -14,10 +14,19 @@ from harness.registry import strategies
 from harness.strategies.base import Strategy, Tunable
 from harness.testing import samples
 from harness.testing.hooks import HOOKS, check_hooks
-from harness.testing.report import Call, Finding, Report, called, global_states, restore, same, told
+from harness.testing.report import (
+    Call,
+    CheckResult,
+    Report,
+    called,
+    global_states,
+    restore,
+    same,
+    told,
+)
 
 
-def check_strategy(strategy: type[Strategy] | Strategy) -> list[Finding]:
+def check_strategy(strategy: type[Strategy] | Strategy) -> list[CheckResult]:
     """Check a strategy against its contract, and train it for a few steps on the CPU.
 
     Args:

@@ -28,7 +28,7 @@ from harness.tracking.ledger import RUNNING, Ledger
 from harness.tracking.mlflow import Connection, UnreachableError
 from harness.tracking.outdated import is_told
 from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
-from harness.tracking.studies import FOLDER, Study, is_written
+from harness.tracking.studies import FOLDER, StudyRecord, is_written
 from harness.tracking.views import views
 
 Warn = Callable[[str], None]
@@ -128,7 +128,7 @@ class Mirror:
         """A run was interrupted and left nothing behind."""
         self._later(spec, lambda recorder: recorder.abandoned(spec))
 
-    def study(self, study: Study) -> None:
+    def study(self, study: StudyRecord) -> None:
         """A search went on, or is over."""
         self._tasks.put(lambda: self._try(lambda recorder: recorder.study(study)))
 
@@ -238,7 +238,7 @@ def _tags(experiment: Experiment) -> dict[str, str]:
 def sync(
     results: Path,
     experiment: Experiment,
-    studies: Callable[[], Sequence[Study]] = tuple,
+    studies: Callable[[], Sequence[StudyRecord]] = tuple,
 ) -> Synced:
     """Mirror every committed run and every search that MLflow has not seen, while no driver runs.
 
@@ -262,7 +262,7 @@ def sync(
         return recorder.sync()
 
 
-def misses(results: Path, experiment: Experiment, studies: Sequence[Study]) -> bool:
+def misses(results: Path, experiment: Experiment, studies: Sequence[StudyRecord]) -> bool:
     """Whether MLflow misses some of the searches, by our own file: the library is not imported.
 
     Raises:

@@ -22,7 +22,7 @@ from harness.tracking.address import Address
 from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
 from harness.tracking.mlflow import Connection, Tracked, UnreachableError
 from harness.tracking.record import Point
-from harness.tracking.studies import FOLDER, Study, StudyRecorder
+from harness.tracking.studies import FOLDER, StudyRecord, StudyRecorder
 from harness.training.rundir import RESUMED, git_commit
 
 _KILLED = "killed"
@@ -111,7 +111,7 @@ class Recorder:
         self._owner = owner(connection.address)
         self._studies: StudyRecorder | None = None
 
-    def study(self, study: Study) -> None:
+    def study(self, study: StudyRecord) -> None:
         """Write what is known of a search."""
         if self._studies is None:
             folder = self._store.path / FOLDER

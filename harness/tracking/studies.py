@@ -29,7 +29,7 @@ _STATUS = {"complete": FINISHED, "pruned": KILLED, "failed": FAILED, "diverged":
 
 
 @dataclass(frozen=True)
-class Trial:
+class TrialRecord:
     """A trial that has ended.
 
     Attributes:
@@ -60,7 +60,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRecord:
     """A study and those of its trials that are to be written.
 
     Attributes:
@@ -86,8 +86,8 @@ class Study:
     state: Literal["running", "interrupted", "over"]
     params: Mapping[str, str]
     tags: Mapping[str, str]
-    trials: Sequence[Trial]
-    best: Trial | None
+    trials: Sequence[TrialRecord]
+    best: TrialRecord | None
     began: int
     artifacts: Sequence[Path] = field(default=())
 
@@ -98,7 +98,7 @@ class Study:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def is_written(study: Study, entries: Mapping[str, Entry]) -> bool:
+def is_written(study: StudyRecord, entries: Mapping[str, Entry]) -> bool:
     """Whether MLflow has all of a study, by the last line of each key."""
     parent = entries.get(study.name)
     ended = FINISHED if study.state == "over" else KILLED
@@ -109,7 +109,7 @@ def is_written(study: Study, entries: Mapping[str, Entry]) -> bool:
     )
 
 
-def _key(study: Study, trial: Trial) -> str:
+def _key(study: StudyRecord, trial: TrialRecord) -> str:
     return f"{study.name}#{trial.number}"
 
 
@@ -130,7 +130,7 @@ class StudyRecorder:
         self._owner = owner
         self._entries = self._ledger.last(connection.place)
 
-    def write(self, study: Study) -> None:
+    def write(self, study: StudyRecord) -> None:
         """Bring MLflow up to what is known of a study.
 
         Raises:
@@ -145,7 +145,7 @@ class StudyRecorder:
         if study.state != "running":
             self._end(study, parent)
 
-    def _parent(self, study: Study) -> str:
+    def _parent(self, study: StudyRecord) -> str:
         """Return the run of a study, RUNNING; a new one where the last was finished or is gone."""
         entry = self._entries.get(study.name)
         if entry is not None and entry.status != FINISHED and self._mlflow.is_active(entry.run_id):
@@ -166,7 +166,7 @@ class StudyRecorder:
             self._retire(entry.run_id)
         return run_id
 
-    def _tags(self, study: Study, kind: str) -> dict[str, str]:
+    def _tags(self, study: StudyRecord, kind: str) -> dict[str, str]:
         return {
             "harness.kind": kind,
             "harness.study": study.name,
@@ -175,13 +175,13 @@ class StudyRecorder:
             "harness.store": self._owner,
         }
 
-    def _about(self, study: Study) -> str:
+    def _about(self, study: StudyRecord) -> str:
         return (
             f"Search for the strength of '{study.recipe}' on {study.dataset}, {study.model}, by "
             f"{study.metric} on val. To go on with it: `harness tune {self._source}`"
         )
 
-    def _move_trials(self, study: Study, parent: str) -> None:
+    def _move_trials(self, study: StudyRecord, parent: str) -> None:
         """Put the trials of a study under another run."""
         for key, entry in self._entries.items():
             if key.startswith(f"{study.name}#") and self._mlflow.is_active(entry.run_id):
@@ -196,7 +196,7 @@ class StudyRecorder:
         except TrackingError:  # somebody deleted it
             pass
 
-    def _trial(self, study: Study, trial: Trial, parent: str) -> None:
+    def _trial(self, study: StudyRecord, trial: TrialRecord, parent: str) -> None:
         tags = self._tags(study, "trial") | {
             PARENT: parent,
             "harness.trial": str(trial.number),
@@ -219,7 +219,7 @@ class StudyRecorder:
         self._mlflow.end(run_id, status, max(trial.began, trial.ended))
         self._note(Entry(_key(study, trial), run_id, status, self._mlflow.place))
 
-    def _end(self, study: Study, parent: str) -> None:
+    def _end(self, study: StudyRecord, parent: str) -> None:
         """Write what the study has come to, and end its run."""
         states = [trial.state for trial in study.trials]
         counts = {f"trials/{state}": float(states.count(state)) for state in _STATUS}
@@ -245,7 +245,7 @@ class StudyRecorder:
         self._entries[entry.key] = entry
 
 
-def _summary(study: Study, trial: Trial) -> dict[str, float | None]:
+def _summary(study: StudyRecord, trial: TrialRecord) -> dict[str, float | None]:
     return {
         **{f"val/{name}": value for name, value in trial.metrics.items()},
         f"val_sd/{study.metric}": trial.sd,

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.strategies.base import Flip, Mix, PadCrop
-from harness.training.plan import Augmentation, Decisions, Plan, check_weights
+from harness.training.plan import Augmentation, BatchPlan, Decisions, check_weights
 
 CHUNK = 64
 """Steps in a chunk; decisions do not depend on it."""
 
-Slot = dict[str, Tensor]
+StepBuffers = dict[str, Tensor]
 
 MIX = ("partner", "weight", "share", "box")
 """What a slot has only where the step mixes."""
@@ -51,7 +51,7 @@ class Chunk:
         return tuple((name, array.shape[1:]) for name, array in sorted(self.arrays.items()))
 
 
-def chunk(plan: Plan, first: int, last: int, before: Chunk | None = None) -> Chunk:
+def chunk(plan: BatchPlan, first: int, last: int, before: Chunk | None = None) -> Chunk:
     """Return the decisions of steps ``[first, last)`` of a plan.
 
     Args:
@@ -66,7 +66,7 @@ def chunk(plan: Plan, first: int, last: int, before: Chunk | None = None) -> Chu
     return stacked(plan, [plan.decide(step) for step in range(first, last)], before)
 
 
-def stacked(plan: Plan, decisions: Sequence[Decisions], before: Chunk | None = None) -> Chunk:
+def stacked(plan: BatchPlan, decisions: Sequence[Decisions], before: Chunk | None = None) -> Chunk:
     """Return consecutive decisions as a chunk.
 
     Args:
@@ -146,14 +146,14 @@ def _mixing(
     }
 
 
-class Decided:
+class ChunkCache:
     """The decisions of a run, chunk by chunk.
 
     Args:
         plan: Makes them.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BatchPlan) -> None:
         self._plan = plan
         self._chunk: Chunk | None = None
 
@@ -166,7 +166,7 @@ class Decided:
         return self._chunk
 
 
-class Slots:
+class ChunkBuffers:
     """The slots of a chunk on a host, one at a time; a step that does not mix lacks `MIX`.
 
     Args:
@@ -181,7 +181,7 @@ class Slots:
         }
         self._without = [name for name in self._views if name not in MIX]
 
-    def at(self, step: int) -> Slot:
+    def at(self, step: int) -> StepBuffers:
         """Return the slot of one step of the chunk."""
         i = step - self._made.first
         mixes = self._made.decisions[i].mix is not None

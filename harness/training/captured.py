@@ -7,7 +7,6 @@ as they are called, by the same function on the same buffers: they warm the libr
 the optimiser's state. What cannot be captured goes on in that way, and says so.
 """
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -15,11 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.experiment.spec import Training
-from harness.training.buffers import CHUNK, Chunk, Decided, Slot
-from harness.training.device import after_failed_capture
-from harness.training.staging import Stager
-from harness.training.step import Losses, Step
+from harness.training.buffers import CHUNK, Chunk, StepBuffers
+from harness.training.image_source import ImageSource
+from harness.training.step import StepSetup
 
 WARM_UP = 3
 """Steps done as they are called before the first capture."""
@@ -39,46 +36,6 @@ class Device(Protocol):
 
     def mark(self) -> Callable[[], bool]:
         """Return what tells whether the device has done all that was launched before."""
-
-
-class Cuda:
-    """A CUDA device, on the current stream.
-
-    Graphs of one run share a memory pool: they never run at the same time.
-    """
-
-    def __init__(self) -> None:
-        self._pool: Any = None
-
-    def capture(self, body: Callable[[], None]) -> Callable[[], None]:
-        """Record a graph on the current stream, which must not be the default one."""
-        graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.current_stream()
-        collects = gc.isenabled()
-        gc.disable()  # to free another run's graph meanwhile would end the capture
-        try:
-            # other runs of this process launch work on their own streams, from this same thread
-            with torch.cuda.graph(graph, self._pool, stream, capture_error_mode="thread_local"):
-                body()
-        except RuntimeError:
-            after_failed_capture()
-            raise
-        finally:
-            if collects:
-                gc.enable()
-        self._pool = graph.pool()
-        return graph.replay
-
-    def staging(self, like: Tensor) -> Tensor:
-        """Return pinned memory."""
-        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
-
-    def mark(self) -> Callable[[], bool]:
-        """Record an event."""
-        event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
-        query: Callable[[], bool] = event.query
-        return query
 
 
 class _Upload:
@@ -112,49 +69,27 @@ class Captured:
     """Replays steps on a device that can capture.
 
     Args:
-        step: What a step does.
-        decided: The decisions.
-        stager: Does the host's part of each step, where there is one.
-        losses: The loss of each step.
-        training: For the learning rate.
-        steps: Length of the budget.
-        place: Where the model is.
-        device: How to capture there.
+        setup: Of the run.
+        device: How to capture where the model is.
 
     Attributes:
         problem: Why nothing is captured, or empty.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        decided: Decided,
-        stager: Stager | None,
-        losses: Losses,
-        training: Training,
-        steps: int,
-        place: torch.device,
-        device: Device,
-    ) -> None:
+    def __init__(self, setup: StepSetup, device: Device) -> None:
         self.problem = ""
-        self._step = step
-        self._decided = decided
-        self._stager = stager
-        self._losses = losses
-        self._training = training
-        self._steps = steps
-        self._place = place
+        self._setup = setup
         self._device = device
         self._loaded: Chunk | None = None
-        self._buffers: Slot = {}
+        self._buffers: StepBuffers = {}
         self._uploads: dict[str, _Upload] = {}
         self._images: tuple[Tensor, _Upload] | None = None
         self._graphs: dict[Any, Callable[[], None]] = {}
         self._done = 0
         self._marks: tuple[Callable[[], bool], Callable[[], bool]] = (lambda: True, lambda: True)
-        self._next = torch.zeros(1, dtype=torch.int64, device=place)
-        self._rate = torch.zeros((), dtype=torch.float32, device=place)
-        step.set_rate(self._rate)
+        self._next = torch.zeros(1, dtype=torch.int64, device=setup.device)
+        self._rate = torch.zeros((), dtype=torch.float32, device=setup.device)
+        setup.step.set_rate(self._rate)
 
     def advance(self, first: int, last: int) -> Iterator[None]:
         """Launch steps ``[first, last)``; yield while more than the steps of before are to be done.
@@ -164,13 +99,13 @@ class Captured:
         before, latest = self._marks
         while not before():
             yield
-        made = self._decided.at(first)
+        made = self._setup.chunks.at(first)
         if made is not self._loaded:
             yield from self._load(made)
         self._next.fill_(first - made.first)
         for step in range(first, last):
-            if self._stager is not None:
-                yield from self._send_images(self._stager, step)
+            if self._setup.image_source is not None:
+                yield from self._send_images(self._setup.image_source, step)
             self._launch(step, made)
         self._marks = latest, self._device.mark()
 
@@ -181,19 +116,19 @@ class Captured:
             yield
 
     def _launch(self, step: int, made: Chunk) -> None:
-        phase = (made.layout, self._losses.number(step))
+        phase = (made.layout, self._setup.losses.number(step))
         if phase not in self._graphs and self._done >= WARM_UP and not self.problem:
             self._capture(phase, step)
         self._done += 1
         if phase in self._graphs:
             self._graphs[phase]()
         else:
-            self._step.forget_gradients()
+            self._setup.step.forget_gradients()
             self._body(step)
 
     def _capture(self, phase: Any, step: int) -> None:
         # the graph writes gradients to memory of its own, which it must make
-        self._step.forget_gradients()
+        self._setup.step.forget_gradients()
         try:
             self._graphs[phase] = self._device.capture(lambda: self._body(step))
         except RuntimeError as error:  # a network that reads values on the host, for one
@@ -205,20 +140,22 @@ class Captured:
 
     def _body(self, step: int) -> None:
         """Do the step that the counter on the device points to; `step` only picks the loss."""
-        slot = {
+        buffers = {
             name: buffer.index_select(0, self._next).squeeze(0)
             for name, buffer in self._buffers.items()
         }
-        self._rate.copy_(slot.pop("rate"))
+        self._rate.copy_(buffers.pop("rate"))
         if self._images is not None:
-            slot["values"] = self._images[0]
-        self._step(slot, self._losses.at(step))
+            buffers["values"] = self._images[0]
+        self._setup.step(buffers, self._setup.losses.at(step))
         self._next += 1
 
     def _load(self, made: Chunk) -> Iterator[None]:
         """Copy a chunk's decisions to the device."""
         last = made.first + len(made.decisions)
-        rates = [self._training.rate(step, self._steps) for step in range(made.first, last)]
+        rates = [
+            self._setup.training.rate(step, self._setup.steps) for step in range(made.first, last)
+        ]
         arrays = {**made.arrays, "rate": np.array(rates, np.float32)}
         if self._loaded is None or self._loaded.layout != made.layout:
             self._make_buffers(arrays)
@@ -234,7 +171,7 @@ class Captured:
             name: torch.zeros(
                 (CHUNK, *array.shape[1:]),
                 dtype=torch.from_numpy(array[:0]).dtype,
-                device=self._place,
+                device=self._setup.device,
             )
             for name, array in arrays.items()
         }
@@ -242,14 +179,16 @@ class Captured:
         self._images = None
         self._graphs.clear()
 
-    def _send_images(self, stager: Stager, step: int) -> Iterator[None]:
+    def _send_images(self, image_source: ImageSource, step: int) -> Iterator[None]:
         """Copy a step's images to the device."""
-        while not stager.ready(step):
+        while not image_source.ready(step):
             yield
-        images = stager.get(step)
+        images = image_source.get(step)
         if self._images is None:
             rows = self._buffers["rows"].shape[1]
-            target = torch.zeros((rows, *images.shape[1:]), dtype=images.dtype, device=self._place)
+            target = torch.zeros(
+                (rows, *images.shape[1:]), dtype=images.dtype, device=self._setup.device
+            )
             self._images = target, _Upload(self._device, target, STAGED)
         _, upload = self._images
         while not upload.free():

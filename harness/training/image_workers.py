@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from harness.errors import ConfigError, HarnessError
 from harness.experiment.spec import RunSpec
 from harness.text import named_error
+from harness.training.feed import feed
 from harness.training.pipeline import Pipeline
-from harness.training.plan import Plan
+from harness.training.plan import BatchPlan
 
 
 class ImageWorkers:
@@ -168,7 +169,7 @@ def serve(folder: Path) -> None:
     """Be a worker: prepare what standard input asks for, until it ends."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what plugins print must not look like an answer
-    runs: dict[int, tuple[Plan, Pipeline, NDArray[Any]]] = {}
+    runs: dict[int, tuple[BatchPlan, Pipeline, NDArray[Any]]] = {}
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         run = asked["run"]
@@ -185,12 +186,10 @@ def serve(folder: Path) -> None:
 
 
 def _answer(
-    asked: dict[str, Any], runs: dict[int, tuple[Plan, Pipeline, NDArray[Any]]]
+    asked: dict[str, Any], runs: dict[int, tuple[BatchPlan, Pipeline, NDArray[Any]]]
 ) -> dict[str, Any] | None:
     run = asked["run"]
     if "spec" in asked:
-        from harness.training.prepare import feed
-
         shape = tuple(asked["shape"])
         ring: NDArray[Any] = np.memmap(asked["ring"], asked["dtype"], "r+", shape=shape)
         fed = feed(RunSpec.from_json(asked["spec"]), torch.device("cpu"))

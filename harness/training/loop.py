@@ -8,7 +8,6 @@ import copy
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -19,66 +18,29 @@ from torch import Tensor, nn
 from harness.experiment.metric_names import METRICS, QUICK
 from harness.experiment.spec import Training
 from harness.strategies.base import Strategy
-from harness.training.buffers import CHUNK, Decided
-from harness.training.captured import Captured, Cuda, Device
+from harness.training.buffers import CHUNK, ChunkCache
+from harness.training.captured import Captured, Device
 from harness.training.checkpoint import Checkpoints
+from harness.training.cuda import Cuda
+from harness.training.eager import Eager
+from harness.training.events import Command, Evaluated, Event, Progress, Waiting
+from harness.training.image_source import ImageSource
 from harness.training.metrics import evaluate, quick
 from harness.training.models import Classifier
 from harness.training.pipeline import Pipeline
-from harness.training.position import Best, Outcome, Position, restored, saved
 from harness.training.rundir import RESUMED
-from harness.training.staging import Stager
+from harness.training.state import Best, TrainingResult, TrainState, restored, saved
 from harness.training.step import (
-    Eager,
-    Executor,
     Losses,
     Step,
+    StepRunner,
+    StepSetup,
     autocast,
     make_optimizer,
 )
 
 _STRETCH_SECONDS = 0.25
 """About how long a run trains before it looks whether it shall end, or write a checkpoint."""
-
-
-class Command(Enum):
-    """What the receiver of an event may answer; no answer means CONTINUE."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-    HALT = "halt"
-    """Write a checkpoint and end here; a later attempt goes on."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """`step` of `steps` are done."""
-
-    step: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Val was evaluated after `step` steps.
-
-    Attributes:
-        step: Steps done.
-        steps: Steps of the whole budget.
-        values: ``train/loss``, ``lr``, ``images_per_second`` and ``val/…``.
-    """
-
-    step: int
-    steps: int
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Waiting(Progress):
-    """Nothing more can be done before the device, or a worker, has gone on."""
-
-
-Event = Progress | Evaluated
 
 
 @dataclass
@@ -88,8 +50,8 @@ class Loop:
     Attributes:
         model: On `device`.
         pipeline: Delivers batches.
-        stager: Does the host's part of each step, where there is one.
-        decided: The decisions of every step.
+        image_source: Does the host's part of each step, where there is one.
+        chunks: The decisions of every step.
         strategies: The recipe; its losses are taken from here.
         class_counts: ``float32[C]``, expanded training rows per class, on `device`.
         training: Budget and optimiser.
@@ -106,8 +68,8 @@ class Loop:
 
     model: Classifier
     pipeline: Pipeline
-    stager: Stager | None
-    decided: Decided
+    image_source: ImageSource | None
+    chunks: ChunkCache
     strategies: tuple[Strategy, ...]
     class_counts: Tensor
     training: Training
@@ -122,7 +84,7 @@ class Loop:
     checkpoints: Checkpoints | None = None
     _stretch: int = field(default=1, init=False)
 
-    def run(self) -> Generator[Event, Command | None, Outcome]:
+    def run(self) -> Generator[Event, Command | None, TrainingResult]:
         """Train; yield progress and evaluations; return the outcome.
 
         A run that goes on from a checkpoint first yields the evaluations of before it, of which
@@ -170,15 +132,15 @@ class Loop:
             self.model.load_state_dict(at.best[2])
         return outcome
 
-    def _begin(self, step: Step) -> Position:
+    def _begin(self, step: Step) -> TrainState:
         """Return where to go on: at the last checkpoint, or at the beginning."""
         if self.checkpoints is not None and (state := self.checkpoints.read()) is not None:
             at = restored(state, step, self.model, self.device)
             at.outcome.notes.append(f"{RESUMED} {at.step} of {self.steps}")
             return at
-        return Position(Outcome(np.zeros(len(self.train_counts), np.int64)))
+        return TrainState(TrainingResult(np.zeros(len(self.train_counts), np.int64)))
 
-    def _keep(self, at: Position, step: Step, command: Command | None) -> bool:
+    def _keep(self, at: TrainState, step: Step, command: Command | None) -> bool:
         """Write a checkpoint where one is due or asked for; return whether to end here."""
         halted = command is Command.HALT
         if self.checkpoints is not None and (halted or self.checkpoints.due()):
@@ -189,38 +151,39 @@ class Loop:
         values = {name: value for name, value in row.items() if name != "step"}
         return Evaluated(int(row["step"]), self.steps, values)
 
-    def _executor(self, step: Step) -> Executor:
+    def _executor(self, step: Step) -> StepRunner:
         if self.device.type == "cuda" and not step.scaler.is_enabled():
             return self.captured(step, Cuda())
         return self.eager(step)
 
     def captured(self, step: Step, device: Device) -> Captured:
         """Return what replays the steps of this run on a device that can capture."""
-        return Captured(*self._parts(step), device)
+        return Captured(self.setup(step), device)
 
     def eager(self, step: Step) -> Eager:
         """Return what does the steps of this run as they are called, on any device."""
-        return Eager(*self._parts(step))
+        return Eager(self.setup(step))
 
-    def _parts(
-        self, step: Step
-    ) -> tuple[Step, Decided, Stager | None, Losses, Training, int, torch.device]:
+    def setup(self, step: Step) -> StepSetup:
+        """Return what carries the steps of this run out."""
         losses = Losses(self.strategies, self.class_counts, self.steps, self.scale)
-        return step, self.decided, self.stager, losses, self.training, self.steps, self.device
+        return StepSetup(
+            step, self.chunks, self.image_source, losses, self.training, self.steps, self.device
+        )
 
     def close(self) -> None:
         """Let go of what was started for the run."""
-        if self.stager is not None:
-            self.stager.close()
+        if self.image_source is not None:
+            self.image_source.close()
 
     def _train(
-        self, executor: Executor, step: Step, at: Position, last: int
+        self, executor: StepRunner, step: Step, at: TrainState, last: int
     ) -> Generator[Event, Command | None, bool]:
         """Do the steps up to `last`, stretch by stretch; return whether the run ends before."""
         self.model.train()
         clock = time.perf_counter() - at.spent
         while at.step < last:
-            made = self.decided.at(at.step)
+            made = self.chunks.at(at.step)
             end = min(last, made.first + len(made.decisions), at.step + self._stretch)
             begun = time.perf_counter()
             for _ in executor.advance(at.step, end):
@@ -236,7 +199,7 @@ class Loop:
         at.spent = time.perf_counter() - clock
         return False
 
-    def _since(self, total: Tensor, last: int, at: Position) -> dict[str, float]:
+    def _since(self, total: Tensor, last: int, at: TrainState) -> dict[str, float]:
         """Return what there is to say of the steps since the last evaluation; begin anew."""
         clock = time.perf_counter()
         steps = last - at.evaluated
@@ -251,7 +214,7 @@ class Loop:
         }
 
     def _validate(
-        self, executor: Executor, step: int, outcome: Outcome
+        self, executor: StepRunner, step: int, outcome: TrainingResult
     ) -> Generator[Event, Command | None, dict[str, float]]:
         if not len(self.val):
             return {}

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from harness.datasets.base import Data
 from harness.strategies.base import Synthesis
-from harness.training.buffers import Slot, Slots, head_name, stacked
+from harness.training.buffers import ChunkBuffers, StepBuffers, head_name, stacked
 from harness.training.operations import affine, lowered, mixed, scaled, smoothed_classes
 from harness.training.per_image import Tail
-from harness.training.plan import Decisions, Plan
+from harness.training.plan import BatchPlan, Decisions
 from harness.training.source import Source
 
 EVAL_BATCH = {"cpu": 128}
@@ -47,7 +47,7 @@ class Pipeline:
         self,
         data: Data,
         synthesis: Synthesis | None,
-        plan: Plan,
+        plan: BatchPlan,
         device: torch.device,
         moments: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
         label_smoothing: float = 0.0,
@@ -73,11 +73,11 @@ class Pipeline:
 
     def batch(self, decisions: Decisions) -> tuple[Tensor, Tensor]:
         """Return inputs and soft targets of one step, decided by itself; as `prepared`."""
-        slot = Slots(stacked(self._plan, [decisions])).at(decisions.step)
-        slot = {name: value.to(self._device) for name, value in slot.items()}
+        buffers = ChunkBuffers(stacked(self._plan, [decisions])).at(decisions.step)
+        buffers = {name: value.to(self._device) for name, value in buffers.items()}
         if self.staged:
-            slot["values"] = self.stage(decisions).to(self._device)
-        return self.prepared(slot)
+            buffers["values"] = self.stage(decisions).to(self._device)
+        return self.prepared(buffers)
 
     def stage(self, decisions: Decisions) -> Tensor:
         """Return the images of a step as they are before they go to the device.
@@ -116,27 +116,27 @@ class Pipeline:
         low, high = self._data.intensity
         return ((images.astype(np.float32) - low) / (high - low)).clip(0.0, 1.0)
 
-    def prepared(self, slot: Slot) -> tuple[Tensor, Tensor]:
+    def prepared(self, buffers: StepBuffers) -> tuple[Tensor, Tensor]:
         """Return inputs and soft targets of one step.
 
         Args:
-            slot: Its decisions on the model's device, with ``values`` where `staged`.
+            buffers: Its decisions on the model's device, with ``values`` where `staged`.
 
         Returns:
             Images ``float32[B, C, H, W]`` or rows ``float32[B, D]``, and ``float32[B, classes]``
             whose rows sum to 1.
         """
         if self.staged:
-            values = slot["values"]
+            values = buffers["values"]
         else:
-            values = self._source.training(slot["rows"])
+            values = self._source.training(buffers["rows"])
             for place, head in enumerate(self._plan.heads):
-                choices = [slot[head_name(place, k)] for k in range(len(head))]
+                choices = [buffers[head_name(place, k)] for k in range(len(head))]
                 values = lowered(values, head, choices, self._data.intensity[0])
         inputs = self._normalised(values, self._scale)
-        targets = self._targets.index_select(0, slot["labels"])
-        if "partner" in slot:
-            blend = (slot["partner"], slot["weight"], slot["share"], slot.get("box"))
+        targets = self._targets.index_select(0, buffers["labels"])
+        if "partner" in buffers:
+            blend = (buffers["partner"], buffers["weight"], buffers["share"], buffers.get("box"))
             return mixed(inputs, targets, *blend)
         size = self._plan.facts.batch_size
         return inputs[:size], targets[:size]

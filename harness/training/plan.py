@@ -62,7 +62,7 @@ class Decisions:
     blend: str | None
 
 
-class Steps:
+class Window:
     """The half-open range of steps in which a strategy acts."""
 
     def __init__(self, strategy: Strategy, steps: int) -> None:
@@ -74,7 +74,7 @@ class Steps:
         return self.first <= step < self.last
 
 
-class Plan:
+class BatchPlan:
     """The decisions of one run.
 
     Args:
@@ -98,11 +98,11 @@ class Plan:
         self.seed = seed
         extra = labels[synthesis.base] if synthesis else labels[:0]
         self.labels: NDArray[np.int64] = np.concatenate([labels, extra])
-        self._orders = [(s, Steps(s, facts.steps)) for s in deciding(recipe, "order")]
-        self._blends = [(s, Steps(s, facts.steps)) for s in deciding(recipe, "blend")]
+        self._orders = [(s, Window(s, facts.steps)) for s in deciding(recipe, "order")]
+        self._blends = [(s, Window(s, facts.steps)) for s in deciding(recipe, "blend")]
         self.augmenting = tuple(deciding(recipe, "transforms"))
         self.heads, self.tails = _lower(self.augmenting, facts)
-        self._windows = [Steps(s, facts.steps) for s in self.augmenting]
+        self._windows = [Window(s, facts.steps) for s in self.augmenting]
         self._pass: tuple[object, NDArray[np.int64]] | None = None  # the last one asked for
         self._which = Stream(seed, "blend")
         self._mixes = {s.name: Stream(seed, f"blend/{s.name}") for s, _ in self._blends}

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from harness.experiment.spec import RunSpec
+from harness.training.feed import Feed, feed
 from harness.training.plan import Decisions
-from harness.training.prepare import Feed, feed
 
 EACH = 8
 """Pictures of a batch."""
@@ -42,7 +42,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PreviewBatch:
     """A part of one batch.
 
     Attributes:
@@ -75,7 +75,7 @@ class Preview:
     class_names: tuple[str, ...]
     counts: NDArray[np.int64]
     steps: int
-    batches: tuple[Batch, ...]
+    batches: tuple[PreviewBatch, ...]
     shares: NDArray[np.float64]
     mixed: NDArray[np.float64]
     mixed_batches: float
@@ -118,7 +118,7 @@ def _chosen(spec: RunSpec, fed: Feed) -> Iterator[Decisions]:
             yield decisions
 
 
-def _batch(fed: Feed, decisions: Decisions) -> Batch:
+def _batch(fed: Feed, decisions: Decisions) -> PreviewBatch:
     inputs, _ = fed.pipeline.batch(decisions)
     pictures = fed.pipeline.shown(inputs)
     size, original = len(pictures), int(fed.facts.class_counts.sum())
@@ -129,7 +129,7 @@ def _batch(fed: Feed, decisions: Decisions) -> Batch:
     samples = [
         Sample(pictures[i], _labels(fed, decisions, i), bool(made[i])) for i in sorted(order)
     ]
-    return Batch(decisions.step, decisions.blend, tuple(samples))
+    return PreviewBatch(decisions.step, decisions.blend, tuple(samples))
 
 
 def _labels(fed: Feed, decisions: Decisions, i: int) -> tuple[tuple[str, float], ...]:

@@ -24,11 +24,11 @@ from harness.text import error_text, named_error
 from harness.training import device as devices
 from harness.training import models
 from harness.training.checkpoint import Checkpoints, maker
-from harness.training.loop import Command, Event, Progress
+from harness.training.events import Command, Event, Progress
 from harness.training.metrics import Evaluation, evaluate
-from harness.training.position import Outcome
 from harness.training.prepare import Prepared, prepare
 from harness.training.rundir import CHECKPOINT_SECONDS, SCHEMA, WEIGHTS, RunDir
+from harness.training.state import TrainingResult
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk, which is no fault of the run that meets it."""
@@ -163,7 +163,7 @@ def _caught(
     return "failed"
 
 
-def _result(run: Prepared, outcome: Outcome) -> dict[str, Any]:
+def _result(run: Prepared, outcome: TrainingResult) -> dict[str, Any]:
     steps = run.facts.steps
     return {
         "schema": SCHEMA,
@@ -198,7 +198,7 @@ def _normalisation(run: Prepared) -> dict[str, Any] | None:
     }
 
 
-def _evaluate(run: Prepared, folder: RunDir, outcome: Outcome) -> dict[str, Any]:
+def _evaluate(run: Prepared, folder: RunDir, outcome: TrainingResult) -> dict[str, Any]:
     """Score val and test once with the chosen weights; write tables and predictions.
 
     A run that was stopped early is compared by nobody: its test set stays unseen.
@@ -235,7 +235,7 @@ def _evaluate(run: Prepared, folder: RunDir, outcome: Outcome) -> dict[str, Any]
 
 
 def _cost(
-    outcome: Outcome, run: Prepared, prepared: float, total: float, place: torch.device
+    outcome: TrainingResult, run: Prepared, prepared: float, total: float, place: torch.device
 ) -> dict[str, float | None]:
     train = outcome.seconds["train"]
     images = run.facts.batch_size * (outcome.history[-1]["step"] if outcome.history else 0)

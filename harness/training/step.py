@@ -6,19 +6,19 @@ added up on the device.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness.experiment.spec import Training
 from harness.strategies.base import Loss, Strategy, deciding
-from harness.training.buffers import Chunk, Decided, Slot, Slots
-from harness.training.half import HalfWeights
+from harness.training.bf16_weights import BF16Weights
+from harness.training.buffers import ChunkCache, StepBuffers
+from harness.training.image_source import ImageSource
 from harness.training.pipeline import Pipeline
-from harness.training.plan import Steps
-from harness.training.staging import Stager
+from harness.training.plan import Window
 
 
 class Losses:
@@ -41,7 +41,7 @@ class Losses:
     ) -> None:
         self._scale = scale
         self._windows = [
-            (Steps(strategy, steps), strategy.loss(class_counts))
+            (Window(strategy, steps), strategy.loss(class_counts))
             for strategy in deciding(tuple(strategies), "loss")
         ]
 
@@ -94,11 +94,11 @@ class Step:
         self._precision = precision
         self._device = device
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._half = HalfWeights(model) if precision == "bf16" else None
+        self._half = BF16Weights(model) if precision == "bf16" else None
 
-    def __call__(self, slot: Slot, criterion: Loss) -> None:
+    def __call__(self, buffers: StepBuffers, criterion: Loss) -> None:
         """Train on one batch."""
-        inputs, targets = self._pipeline.prepared(slot)
+        inputs, targets = self._pipeline.prepared(buffers)
         with autocast(self._device, self._precision):
             logits = (self._half or self._model)(inputs)
         loss = criterion(logits.float(), targets).mean()
@@ -126,7 +126,30 @@ class Step:
             group["lr"] = rate
 
 
-class Executor(Protocol):
+@dataclass(frozen=True)
+class StepSetup:
+    """What carries the steps of one run out, whoever does it.
+
+    Attributes:
+        step: What a step does.
+        chunks: The decisions.
+        image_source: Does the host's part of each step, where there is one.
+        losses: The loss of each step.
+        training: For the learning rate.
+        steps: Length of the budget.
+        device: Where the model is.
+    """
+
+    step: Step
+    chunks: ChunkCache
+    image_source: ImageSource | None
+    losses: Losses
+    training: Training
+    steps: int
+    device: torch.device
+
+
+class StepRunner(Protocol):
     """Carries steps out, in order.
 
     Attributes:
@@ -140,67 +163,6 @@ class Executor(Protocol):
 
     def settle(self) -> Iterator[None]:
         """Yield until everything that was asked for is done."""
-
-
-class Eager:
-    """Does one step after the other, as it is called.
-
-    Args:
-        step: What a step does.
-        decided: The decisions.
-        stager: Does the host's part of each step, where there is one.
-        losses: The loss of each step.
-        training: For the learning rate.
-        steps: Length of the budget.
-        device: Where the model is.
-    """
-
-    def __init__(
-        self,
-        step: Step,
-        decided: Decided,
-        stager: Stager | None,
-        losses: Losses,
-        training: Training,
-        steps: int,
-        device: torch.device,
-    ) -> None:
-        self._step = step
-        self._decided = decided
-        self._stager = stager
-        self._losses = losses
-        self._training = training
-        self._steps = steps
-        self._device = device
-        self._slots: tuple[Chunk, Slots] | None = None
-        self.problem = ""
-        if step.scaler.is_enabled():
-            self.problem = "fp16 needs a gradient scaler: steps are not captured, and run slower"
-
-    def advance(self, first: int, last: int) -> Iterator[None]:
-        """Do steps ``[first, last)``; never waits."""
-        for step in range(first, last):
-            slot = self._slot(step)
-            # in single precision, as a captured step reads it from the device
-            self._step.set_rate(float(np.float32(self._training.rate(step, self._steps))))
-            self._step.forget_gradients()
-            self._step(slot, self._losses.at(step))
-        return iter(())
-
-    def settle(self) -> Iterator[None]:
-        """Everything is done when `advance` returns, or waited for where it is read."""
-        return iter(())
-
-    def _slot(self, step: int) -> Slot:
-        made = self._decided.at(step)
-        if self._slots is None or self._slots[0] is not made:
-            self._slots = made, Slots(made)
-        slot = self._slots[1].at(step)
-        if self._stager is not None:
-            slot["values"] = self._stager.get(step)
-        if self._device.type != "cpu":
-            slot = {name: value.to(self._device) for name, value in slot.items()}
-        return slot
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:

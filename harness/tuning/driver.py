@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigError
 from harness.execution.runner import Progressed
 from harness.experiment.spec import RunSpec
-from harness.tuning.shelf import Scored, Shelf
-from harness.tuning.study import DIVERGED, FAILED, Ending, Studied
+from harness.tuning.run_lookup import RunLookup, Scored
+from harness.tuning.study import DIVERGED, FAILED, Ending, TuningStudy
 
 if TYPE_CHECKING:
     import optuna
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WARM_UP = 1 / 3
 """Share of a run before which nothing is pruned: mixed images are learnt more slowly at first."""
 
-Told = Callable[[Studied, "FrozenTrial"], None]
+Told = Callable[[TuningStudy, "FrozenTrial"], None]
 """Hears of a trial that has ended."""
 
 
@@ -31,7 +31,7 @@ Told = Callable[[Studied, "FrozenTrial"], None]
 class _Trial:
     """A trial under way: its runs that are to be handed out, and those it waits for."""
 
-    of: Studied
+    of: TuningStudy
     handle: "optuna.Trial"
     again: bool
     specs: tuple[RunSpec, ...] = ()
@@ -73,13 +73,13 @@ class Driver:
 
     Args:
         studies: What is to be searched.
-        shelf: Runs that are done already.
+        lookup: Runs that are done already.
         told: Hears of every trial that has ended.
     """
 
-    def __init__(self, studies: Sequence[Studied], shelf: Shelf, told: Told) -> None:
+    def __init__(self, studies: Sequence[TuningStudy], lookup: RunLookup, told: Told) -> None:
         self._studies = studies
-        self._shelf = shelf
+        self._lookup = lookup
         self._told = told
         self._open: list[_Trial] = []
         self._running: dict[str, RunSpec] = {}
@@ -96,13 +96,13 @@ class Driver:
             for trial in self._open:
                 while trial.todo:
                     spec = trial.todo.pop(0)
-                    known = self._shelf.find(spec.key)
+                    known = self._lookup.find(spec.key)
                     if spec.key in self._running:  # another trial of the same values is at it
                         trial.waits.add(spec.key)
                     elif known is not None and not self._is_due(trial, known):
                         trial.hear(spec, known)
                     else:
-                        self._shelf.clear(spec.key)
+                        self._lookup.clear(spec.key)
                         trial.waits.add(spec.key)
                         return spec
             if self._close():
@@ -118,7 +118,7 @@ class Driver:
         return known.status == "stopped" or (known.status == "failed" and trial.again)
 
     @staticmethod
-    def _begin(study: Studied) -> _Trial:
+    def _begin(study: TuningStudy) -> _Trial:
         handle = study.ask()
         trial = _Trial(study, handle, "retry_of" in handle.user_attrs)
         try:
@@ -171,7 +171,7 @@ class Driver:
 
     def finished(self, spec: RunSpec, status: str, path: Path) -> None:
         """A run was committed: its trials hear of it."""
-        run = self._shelf.add(spec.key, path)
+        run = self._lookup.add(spec.key, path)
         del self._running[spec.key]
         for trial in self._of(spec.key):
             trial.waits.discard(spec.key)

@@ -12,11 +12,11 @@ from harness.execution.progress import Display
 from harness.execution.runner import Executor, Listener, run
 from harness.execution.store import Store
 from harness.tracking.mirror import Mirror
-from harness.tracking.studies import Study
+from harness.tracking.studies import StudyRecord
 from harness.tuning.driver import Driver
 from harness.tuning.plots import TABLE, draw
-from harness.tuning.shelf import Shelf
-from harness.tuning.study import Studied, best_of
+from harness.tuning.run_lookup import RunLookup
+from harness.tuning.study import TuningStudy, best_of
 from harness.tuning.summary import record_of, study_record
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Session:
     Args:
         studies: What is searched.
         store: Where the runs of trials go; this driver holds its lock.
-        shelf: Runs that are done.
+        lookup: Runs that are done.
         console: Where progress is shown.
         mirror: What writes to MLflow, or None.
 
@@ -42,19 +42,19 @@ class Session:
 
     def __init__(
         self,
-        studies: Sequence[Studied],
+        studies: Sequence[TuningStudy],
         store: Store,
-        shelf: Shelf,
+        lookup: RunLookup,
         console: Console,
         mirror: Mirror | None,
     ) -> None:
         self.failed: list[str] = []
         self._studies = studies
         self._store = store
-        self._shelf = shelf
+        self._lookup = lookup
         self._console = console
         self._mirror = mirror
-        self._driver = Driver(studies, shelf, self._told)
+        self._driver = Driver(studies, lookup, self._told)
         metric = studies[0].search.metric
         self._display = Display(console, self._driver.ahead, metric, lines=False)
         self._paid: set[str] = set()
@@ -71,8 +71,8 @@ class Session:
             KeyboardInterrupt: After running attempts were discarded.
         """
         for studied in self._studies:
-            records = [record_of(studied, t, self._shelf, self._paid) for t in studied.ended()]
-            self._mirrored(study_record(studied, self._shelf, "running", records))
+            records = [record_of(studied, t, self._lookup, self._paid) for t in studied.ended()]
+            self._mirrored(study_record(studied, self._lookup, "running", records))
         try:
             with self._display:
                 self._execute(make, fail_fast)
@@ -95,12 +95,12 @@ class Session:
             if fail_fast and summary.failures:
                 return
 
-    def _told(self, studied: Studied, trial: "FrozenTrial") -> None:
+    def _told(self, studied: TuningStudy, trial: "FrozenTrial") -> None:
         """Show a trial that has ended, and mirror it."""
         self._moved.add(studied.search.name)
         self._display.expect(self._driver.ahead)
-        record = record_of(studied, trial, self._shelf, self._paid)
-        self._mirrored(study_record(studied, self._shelf, "running", [record]))
+        record = record_of(studied, trial, self._lookup, self._paid)
+        self._mirrored(study_record(studied, self._lookup, "running", [record]))
         name = " · ".join([*studied.search.group[:2], f"{studied.search.recipe} #{trial.number}"])
         values = " ".join(f"{path}={value:.4g}" for path, value in trial.params.items())
         style = "red" if record.state == "failed" else ""
@@ -114,10 +114,10 @@ class Session:
             soft_wrap=True,
         )
 
-    def _conclude(self, studied: Studied) -> None:
+    def _conclude(self, studied: TuningStudy) -> None:
         """Draw a study that is over; write to MLflow what it has come to."""
         if not studied.is_over():
-            self._mirrored(study_record(studied, self._shelf, "interrupted"))
+            self._mirrored(study_record(studied, self._lookup, "interrupted"))
             return
         folder = self._store.path / STUDIES / folder_name(studied.search.name)
         if studied.search.name in self._moved or not (folder / TABLE).exists():
@@ -125,9 +125,9 @@ class Session:
                 text = f"note: no plot of {studied.search.name}: {missing}"
                 self._console.print(text, style="dim", markup=False, soft_wrap=True)
         files = artifacts_of(self._store, studied.search.name)
-        self._mirrored(study_record(studied, self._shelf, "over", artifacts=files))
+        self._mirrored(study_record(studied, self._lookup, "over", artifacts=files))
 
-    def _mirrored(self, record: Study) -> None:
+    def _mirrored(self, record: StudyRecord) -> None:
         if self._mirror is not None:
             self._mirror.study(record)
 
@@ -143,7 +143,7 @@ def artifacts_of(store: Store, study: str) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _result(studied: Studied, trial: "FrozenTrial") -> str:
+def _result(studied: TuningStudy, trial: "FrozenTrial") -> str:
     """Return in words what a trial came to."""
     if trial.state.name != "COMPLETE":
         told = (trial.user_attrs.get(name) for name in ("status", "reason"))

@@ -50,7 +50,7 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
-class Studied:
+class TuningStudy:
     """The study of one search.
 
     Args:

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Literal
 from harness.errors import StoreError
 from harness.experiment.metric_names import METRICS
 from harness.tracking import studies
-from harness.tuning.shelf import Scored, Shelf
-from harness.tuning.study import DIVERGED, FAILED, Studied, best_of, retried
-from harness.tuning.tuned import Finding, Value
+from harness.tuning.run_lookup import RunLookup, Scored
+from harness.tuning.study import DIVERGED, FAILED, TuningStudy, best_of, retried
+from harness.tuning.tuned import SearchResult, Value
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def finding_of(studied: Studied, shelf: Shelf) -> Finding:
+def finding_of(studied: TuningStudy, lookup: RunLookup) -> SearchResult:
     """Return what a study has come to so far."""
     search = studied.search
-    records = records_of(studied, shelf)
+    records = records_of(studied, lookup)
     again = retried(studied.study.get_trials(deepcopy=False))
     states = [record.state for record in records if record.number not in again]
     best = best_record(studied, records)
     own = [record for record in records if record.default and record.state == "complete"]
     dataset, model, recipe = search.group
     keys = {key for trial in studied.ended() for key in studied.keys(trial)}
-    return Finding(
+    return SearchResult(
         study=search.name,
         dataset=dataset,
         model=model,
@@ -39,41 +39,43 @@ def finding_of(studied: Studied, shelf: Shelf) -> Finding:
         values=dict(best.values) if best else {},
         held=dict(search.space.fixed),
         states={state: states.count(state) for state in ("complete", "pruned", FAILED, DIVERGED)},
-        runs=sum(_found(shelf, key) is not None for key in keys),
+        runs=sum(_found(lookup, key) is not None for key in keys),
         seconds=math.fsum(record.seconds for record in records),
     )
 
 
-def _value(record: studies.Trial, metric: str) -> Value:
+def _value(record: studies.TrialRecord, metric: str) -> Value:
     return Value(record.number, record.metrics[metric], record.sd)
 
 
-def best_record(studied: Studied, records: Sequence[studies.Trial]) -> studies.Trial | None:
+def best_record(
+    studied: TuningStudy, records: Sequence[studies.TrialRecord]
+) -> studies.TrialRecord | None:
     """Return the record of the best trial, or None."""
     best = best_of(studied.study.get_trials(deepcopy=False), studied.search.higher)
     return next((r for r in records if best is not None and r.number == best.number), None)
 
 
 def study_record(
-    studied: Studied,
-    shelf: Shelf,
+    studied: TuningStudy,
+    lookup: RunLookup,
     state: Literal["running", "interrupted", "over"],
-    records: Sequence[studies.Trial] | None = None,
+    records: Sequence[studies.TrialRecord] | None = None,
     artifacts: Sequence[Path] = (),
-) -> studies.Study:
+) -> studies.StudyRecord:
     """Return a study for MLflow.
 
     Args:
         studied: The study.
-        shelf: Where its runs are.
-        state: As in `studies.Study`.
+        lookup: Where its runs are.
+        state: As in `studies.StudyRecord`.
         records: Trials that are to be written; by default all that have ended.
         artifacts: Plots and tables.
     """
     search = studied.search
     dataset, model, recipe = search.group
-    written = records_of(studied, shelf) if records is None else records
-    return studies.Study(
+    written = records_of(studied, lookup) if records is None else records
+    return studies.StudyRecord(
         name=search.name,
         dataset=dataset,
         model=model,
@@ -97,32 +99,32 @@ def study_record(
     )
 
 
-def records_of(studied: Studied, shelf: Shelf) -> list[studies.Trial]:
+def records_of(studied: TuningStudy, lookup: RunLookup) -> list[studies.TrialRecord]:
     """Return every trial that has ended; a run that several asked for costs the first of them."""
     paid: set[str] = set()
-    return [record_of(studied, trial, shelf, paid) for trial in studied.ended()]
+    return [record_of(studied, trial, lookup, paid) for trial in studied.ended()]
 
 
 def record_of(
-    studied: Studied, trial: "FrozenTrial", shelf: Shelf, paid: set[str]
-) -> studies.Trial:
+    studied: TuningStudy, trial: "FrozenTrial", lookup: RunLookup, paid: set[str]
+) -> studies.TrialRecord:
     """Return one trial that has ended.
 
     Args:
         studied: Its study.
         trial: The trial.
-        shelf: Where its runs are.
+        lookup: Where its runs are.
         paid: Keys of runs whose cost was counted; those of this one are added.
     """
     attributes = trial.user_attrs
     keys = studied.keys(trial)
-    runs = [run for key in keys if (run := _found(shelf, key)) is not None]
-    new = [run for key in keys if key not in paid and (run := _found(shelf, key)) is not None]
+    runs = [run for key in keys if (run := _found(lookup, key)) is not None]
+    new = [run for key in keys if key not in paid and (run := _found(lookup, key)) is not None]
     paid |= set(keys)
     metrics = _means(runs)
     if trial.value is not None:
         metrics[studied.search.metric] = trial.value
-    return studies.Trial(
+    return studies.TrialRecord(
         number=trial.number,
         state=_state(trial),
         values=dict(trial.params),
@@ -143,10 +145,10 @@ def _state(trial: "FrozenTrial") -> str:
     return trial.state.name.lower()
 
 
-def _found(shelf: Shelf, key: str) -> Scored | None:
+def _found(lookup: RunLookup, key: str) -> Scored | None:
     """Return a run that a trial asked for, or None where somebody has deleted it since."""
     try:
-        return shelf.find(key)
+        return lookup.find(key)
     except StoreError:
         return None
 

@@ -34,7 +34,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SearchResult:
     """What one search came to.
 
     Attributes:
@@ -69,7 +69,7 @@ class Finding:
         return self.dataset, self.model, self.recipe
 
 
-def read(store: Store) -> tuple[Finding, ...]:
+def read(store: Store) -> tuple[SearchResult, ...]:
     """Return what the searches of an experiment came to, as far as they are over.
 
     Raises:
@@ -86,15 +86,15 @@ def read(store: Store) -> tuple[Finding, ...]:
         raise StoreError(f"{path} is damaged ({error!r}); delete it: {_ANEW}") from None
 
 
-def _finding(item: Mapping[str, object]) -> Finding:
+def _finding(item: Mapping[str, object]) -> SearchResult:
     fields = dict(item)
     for name in ("best", "default"):
         value = fields[name]
         fields[name] = Value(**value) if isinstance(value, dict) else None
-    return Finding(**fields)  # type: ignore[arg-type]
+    return SearchResult(**fields)  # type: ignore[arg-type]
 
 
-def write(store: Store, found: Iterable[Finding]) -> None:
+def write(store: Store, found: Iterable[SearchResult]) -> None:
     """Write what searches came to, in the place of what was known of the same recipes."""
     new = {finding.group: finding for finding in found}
     known = {finding.group: finding for finding in read(store)}
@@ -104,7 +104,7 @@ def write(store: Store, found: Iterable[Finding]) -> None:
     write_atomically(store.path / FILE, json.dumps(data, indent=1, ensure_ascii=False))
 
 
-def found_of(plan: Plan, store: Store) -> list[tuple[Search, Finding]]:
+def found_of(plan: Plan, store: Store) -> list[tuple[Search, SearchResult]]:
     """Return what is known of the searches that the experiment asks for now."""
     known = {finding.study: finding for finding in read(store)}
     searches = () if plan.experiment.folds else searches_of(plan)
@@ -140,7 +140,7 @@ def with_tuned(plan: Plan, store: Store) -> Plan:
     return replace(plan, runs=tuple(every), same=(*plan.same, *same), notes=notes)
 
 
-def outdated(plan: Plan, store: Store, found: Sequence[tuple[Search, Finding]]) -> list[str]:
+def outdated(plan: Plan, store: Store, found: Sequence[tuple[Search, SearchResult]]) -> list[str]:
     """Return in words which recipes were tuned for something else than the file says now."""
     current = {search.group for search in searches_of(plan)} - {s.group for s, _ in found}
     return [

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from harness.registry import strategies
 from harness.strategies.base import Facts
 from harness.training.buffers import chunk
-from harness.training.plan import Plan
+from harness.training.plan import BatchPlan
 from tests.benchmarks import tutorial
 from tests.benchmarks.timing import cpu_seconds, interleaved, ratio, seconds, slope
 
@@ -44,7 +44,7 @@ def albumentations_rate(size: int, rounds: int) -> dict[str, Any]:
         horizontal_flip=True,
     )
     augment = strategies.get("augment")(policy="standard")
-    plan = Plan((augment,), facts, labels, None, 0)
+    plan = BatchPlan((augment,), facts, labels, None, 0)
     pipeline = Pipeline(data, None, plan, torch.device("cpu"))
     transform = albumentations.Compose(
         [
@@ -169,7 +169,7 @@ def _pass_seconds(size: int, name: str) -> float:
     recipe = () if name == "nothing" else (strategies.get(name)(),)
 
     def whole() -> None:
-        plan = Plan(recipe, facts, labels, None, 0)
+        plan = BatchPlan(recipe, facts, labels, None, 0)
         for first in range(0, steps, 64):
             chunk(plan, first, min(first + 64, steps))
 

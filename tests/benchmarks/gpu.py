@@ -19,7 +19,7 @@ from harness.execution.executors.resources import layout
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
-from harness.training.captured import Cuda
+from harness.training.cuda import Cuda
 from harness.training.prepare import prepare
 from harness.training.step import Step, make_optimizer
 from tests.benchmarks.loops import LOOPS

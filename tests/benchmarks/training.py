@@ -232,7 +232,7 @@ def taxes(rounds: int) -> dict[str, Any]:
     experiment, specs = quickstart()
     spent, whole = Spent(), 0.0
     calls = [
-        (buffers.Decided, "at", "plan"),
+        (buffers.ChunkCache, "at", "plan"),
         (loop, "quick", "metrics"),
         (run_module, "evaluate", "metrics"),
         (loop.Outcome, "count", "plan"),

@@ -29,9 +29,9 @@ from harness.tracking.address import resolve
 from harness.tracking.mlflow import Connection
 from harness.tracking.studies import FOLDER, StudyRecorder
 from harness.tuning.database import open_storage
+from harness.tuning.run_lookup import RunLookup, trial_store
 from harness.tuning.searches import searches_of
-from harness.tuning.shelf import Shelf, trial_store
-from harness.tuning.study import Ending, Studied
+from harness.tuning.study import Ending, TuningStudy
 from harness.tuning.summary import record_of, study_record
 
 RECIPE = "mixes"
@@ -63,8 +63,8 @@ def overhead(folder: Path, trials: int) -> dict[str, Any]:
     (search,) = searches_of(expand(experiment))
     trial_runs = trial_store(folder, experiment.name)
     trial_runs.create()
-    shelf = Shelf(trial_runs, Store(folder, experiment.name))
-    studied = Studied(open_storage(folder), search)
+    shelf = RunLookup(trial_runs, Store(folder, experiment.name))
+    studied = TuningStudy(open_storage(folder), search)
     connection = Connection(resolve(folder, None), experiment.name)
     recorder = StudyRecorder(connection, folder / FOLDER, "file", "owner")
     recorder.write(study_record(studied, shelf, "running", []))

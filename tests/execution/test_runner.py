@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from harness.errors import StoreError
-from harness.execution.executors.endings import whole
+from harness.execution.executors.failure_files import whole
 from harness.execution.executors.inline import Inline
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import Layout

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.execution.executors.slot import _Slot
-from harness.execution.executors.wire import decode, encode
+from harness.execution.executors.messages import decode, encode
+from harness.execution.executors.slot import SlotServer
 from harness.experiment.spec import RunSpec
 
 
@@ -26,7 +26,7 @@ def test_i04_a_slot_asked_to_halt_before_a_run_began_leaves_it_alone(
 
     def serve() -> None:
         with contextlib.suppress(EOFError):
-            _Slot(theirs).serve()
+            SlotServer(theirs).serve()
 
     thread = threading.Thread(target=serve)
     thread.start()

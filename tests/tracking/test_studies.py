@@ -11,14 +11,14 @@ from harness.tracking.address import resolve
 from harness.tracking.ledger import Ledger
 from harness.tracking.mirror import misses, open_tracking, sync
 from harness.tracking.mlflow import Connection
-from harness.tracking.studies import FOLDER, PARENT, Study, StudyRecorder, Trial
+from harness.tracking.studies import FOLDER, PARENT, StudyRecord, StudyRecorder, TrialRecord
 
 NAME = "study/digits/tiny_cnn/mixup-0123abcd"
 
 
-def trial(number: int, state: str = "complete", **changes: Any) -> Trial:
+def trial(number: int, state: str = "complete", **changes: Any) -> TrialRecord:
     value = 0.5 + number / 100
-    made = Trial(
+    made = TrialRecord(
         number=number,
         state=state,
         values={"mixup.alpha": 0.1 * (number + 1), "mixup.p": 0.5},
@@ -33,9 +33,9 @@ def trial(number: int, state: str = "complete", **changes: Any) -> Trial:
     return replace(made, **changes)
 
 
-def study(trials: int = 3, state: Any = "over", **changes: Any) -> Study:
+def study(trials: int = 3, state: Any = "over", **changes: Any) -> StudyRecord:
     made = [trial(number) for number in range(trials)]
-    whole = Study(
+    whole = StudyRecord(
         name=NAME,
         dataset="digits",
         model="tiny_cnn",
@@ -52,10 +52,10 @@ def study(trials: int = 3, state: Any = "over", **changes: Any) -> Study:
 
 
 @pytest.fixture
-def record(results: Path) -> Callable[[Study], None]:
+def record(results: Path) -> Callable[[StudyRecord], None]:
     """Return a function that writes a study as a command of its own."""
 
-    def write(study: Study) -> None:
+    def write(study: StudyRecord) -> None:
         connection = Connection(resolve(results, None), "study")
         StudyRecorder(connection, results / "study" / FOLDER, "it.yaml", "me").write(study)
 

@@ -11,7 +11,8 @@ from harness.experiment.spec import RunSpec
 from harness.registry import strategies
 from harness.strategies.base import Batch, Mix, Windowed
 from harness.training.captured import WARM_UP, Captured
-from harness.training.loop import Evaluated, Loop, Waiting
+from harness.training.events import Evaluated, Waiting
+from harness.training.loop import Loop
 from harness.training.prepare import prepare
 
 MakeSpec = Callable[..., RunSpec]

@@ -14,7 +14,8 @@ from harness.registry import strategies as registry
 from harness.strategies.base import Loss, Windowed
 from harness.training import checkpoint, image_workers, prepare
 from harness.training.checkpoint import Checkpoints, maker
-from harness.training.loop import Command, Evaluated, Loop, Progress, Waiting
+from harness.training.events import Command, Evaluated, Progress, Waiting
+from harness.training.loop import Loop
 from harness.training.run import start
 from harness.training.rundir import CHECKPOINTS
 from tests.same_bits import outcome

@@ -13,7 +13,7 @@ from harness.training import operations
 from harness.training.operations import mixed
 from harness.training.per_image import Tail
 from harness.training.pipeline import Pipeline
-from harness.training.plan import Plan
+from harness.training.plan import BatchPlan
 
 CPU = torch.device("cpu")
 COUNTS = np.array([20, 10])
@@ -37,7 +37,7 @@ def make_data(values: np.ndarray, **changes: Any) -> Data:
 
 def make(
     data: Data, *recipe: Strategy, synthesis: Synthesis | None = None, seed: int = 0, **options: Any
-) -> tuple[Pipeline, Plan]:
+) -> tuple[Pipeline, BatchPlan]:
     labels = data.labels[data.rows.train]
     facts = Facts(
         data.kind,
@@ -50,7 +50,7 @@ def make(
         horizontal_flip=True,
         vertical_flip=True,
     )
-    plan = Plan(recipe, facts, labels, synthesis, seed)
+    plan = BatchPlan(recipe, facts, labels, synthesis, seed)
     return Pipeline(data, synthesis, plan, CPU, **options), plan
 
 
@@ -73,13 +73,13 @@ def test_a_plain_batch_is_the_stored_rows_normalised(dtype: Any) -> None:
     values = images(dtype, top=256 if dtype == np.uint8 else 4096)
     data = make_data(values, intensity=(10.0, 4000.0))
     pipeline, plan = make(data)
-    decided = plan.decide(3)
-    inputs, targets = pipeline.batch(decided)
-    raw = values[data.rows.train[decided.rows]]
+    chunks = plan.decide(3)
+    inputs, targets = pipeline.batch(chunks)
+    raw = values[data.rows.train[chunks.rows]]
     if dtype != np.uint8:  # what lies outside the declared range stands for its ends
         raw = raw.clip(10.0, 4000.0)
     np.testing.assert_allclose(inputs.numpy(), normal(raw, 10.0, 4000.0), atol=2e-5)
-    np.testing.assert_array_equal(targets.argmax(1).numpy(), decided.labels)
+    np.testing.assert_array_equal(targets.argmax(1).numpy(), chunks.labels)
     np.testing.assert_array_equal(targets.sum(1).numpy(), 1.0)
 
 
@@ -126,20 +126,20 @@ def test_lowered_flips_and_crops_equal_their_numpy_definition() -> None:
     data = make_data(images())
     pipeline, plan = make(data, augment(policy="flip_crop"))
     for step in range(5):
-        decided = plan.decide(step)
-        augmentation = decided.augmentations[0]
+        chunks = plan.decide(step)
+        augmentation = chunks.augmentations[0]
         assert augmentation is not None
         across, down, offsets = augmentation.head
         assert offsets.std() > 0
         expected = []
-        for k, row in enumerate(data.rows.train[decided.rows]):
+        for k, row in enumerate(data.rows.train[chunks.rows]):
             image = data.features[row]
             image = image[:, ::-1] if across[k] else image
             image = image[::-1] if down[k] else image
             padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
             y, x = offsets[k]
             expected.append(padded[y : y + 10, x : x + 12])
-        got, _ = pipeline.batch(decided)
+        got, _ = pipeline.batch(chunks)
         np.testing.assert_allclose(got.numpy(), normal(np.stack(expected)), atol=2e-5)
 
 
@@ -152,13 +152,13 @@ def test_the_per_image_tail_runs_on_every_depth_and_keeps_the_rest(
     high = 255.0 if dtype == np.uint8 else 4095.0
     data = make_data(values, intensity=(0.0, high))
     pipeline, plan = make(data, augment(transforms=[{"name": "InvertImg", "p": 1.0}], p=0.5))
-    decided = plan.decide(0)
-    augmentation = decided.augmentations[0]
+    chunks = plan.decide(0)
+    augmentation = chunks.augmentations[0]
     assert augmentation is not None
     assert 0 < augmentation.applies.sum() < 8
-    raw = values[data.rows.train[decided.rows]].astype(np.float64)
+    raw = values[data.rows.train[chunks.rows]].astype(np.float64)
     raw[augmentation.applies] = high - raw[augmentation.applies]
-    got, _ = pipeline.batch(decided)
+    got, _ = pipeline.batch(chunks)
     np.testing.assert_allclose(got.numpy(), normal(raw, 0.0, high), atol=2e-4)
 
 
@@ -240,11 +240,11 @@ def test_mixed_batches_equal_the_oracle_on_the_unmixed_ones(name: str, per_sampl
     pipeline, plan = make(data, registry.get(name)(per_sample=per_sample))
     plain, _ = make(data)
     for step in range(3):
-        decided = plan.decide(step)
-        assert decided.mix is not None
-        x, y = plain.batch(decided.__class__(**{**vars(decided), "mix": None}))
-        expected = oracle(x.numpy(), y.numpy(), decided.mix)
-        got = pipeline.batch(decided)
+        chunks = plan.decide(step)
+        assert chunks.mix is not None
+        x, y = plain.batch(chunks.__class__(**{**vars(chunks), "mix": None}))
+        expected = oracle(x.numpy(), y.numpy(), chunks.mix)
+        got = pipeline.batch(chunks)
         np.testing.assert_allclose(got[0].numpy(), expected[0], atol=1e-5)
         np.testing.assert_allclose(got[1].numpy(), expected[1], atol=1e-6)
 
@@ -269,10 +269,10 @@ def test_weights_that_demand_a_normalisation_get_it() -> None:
     moments = (np.full(3, 0.5, np.float32), np.full(3, 0.1, np.float32))
     data = make_data(images())
     pipeline, plan = make(data, moments=moments)
-    decided = plan.decide(0)
-    raw = data.features[data.rows.train[decided.rows]] / 255.0
+    chunks = plan.decide(0)
+    raw = data.features[data.rows.train[chunks.rows]] / 255.0
     expected = ((raw - 0.5) / 0.1).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(pipeline.batch(decided)[0].numpy(), expected, atol=2e-5)
+    np.testing.assert_allclose(pipeline.batch(chunks)[0].numpy(), expected, atol=2e-5)
 
 
 def test_t18_large_seeds_that_differ_augment_differently() -> None:

@@ -9,7 +9,7 @@ from harness.errors import ConfigError
 from harness.registry import strategies as registry
 from harness.strategies.base import Facts, Flip, Mix, PadCrop, Strategy, Synthesis, Windowed
 from harness.training.buffers import chunk
-from harness.training.plan import Plan
+from harness.training.plan import BatchPlan
 
 
 def facts(**changes: Any) -> Facts:
@@ -30,11 +30,13 @@ def facts(**changes: Any) -> Facts:
 LABELS = np.repeat([0, 1, 2], [40, 12, 5])
 
 
-def build(*recipe: Any, seed: int = 0, synthesis: Synthesis | None = None, **changes: Any) -> Plan:
+def build(
+    *recipe: Any, seed: int = 0, synthesis: Synthesis | None = None, **changes: Any
+) -> BatchPlan:
     built = tuple(
         item if isinstance(item, Strategy) else registry.get(item[0])(**item[1]) for item in recipe
     )
-    return Plan(built, facts(**changes), LABELS, synthesis, seed)
+    return BatchPlan(built, facts(**changes), LABELS, synthesis, seed)
 
 
 MIXUP = ("mixup", {})
@@ -42,7 +44,7 @@ CUTMIX = ("cutmix", {})
 SAMPLER = ("weighted_sampler", {})
 
 
-def rows(plan: Plan, steps: int = 50) -> np.ndarray:
+def rows(plan: BatchPlan, steps: int = 50) -> np.ndarray:
     return np.stack([plan.decide(step).rows for step in range(steps)])
 
 
@@ -158,11 +160,11 @@ class FromTrain(Strategy):
 
 
 def test_partners_from_the_training_set_are_gathered_behind_the_batch() -> None:
-    decided = build(FromTrain()).decide(0)
-    assert len(decided.rows) == 16
-    assert decided.mix is not None
-    np.testing.assert_array_equal(decided.mix.partner, np.arange(8, 16))
-    np.testing.assert_array_equal(decided.rows[:8], build().decide(0).rows)
+    chunks = build(FromTrain()).decide(0)
+    assert len(chunks.rows) == 16
+    assert chunks.mix is not None
+    np.testing.assert_array_equal(chunks.mix.partner, np.arange(8, 16))
+    np.testing.assert_array_equal(chunks.rows[:8], build().decide(0).rows)
 
 
 class Broken(Windowed):

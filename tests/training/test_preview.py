@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from harness.training import preview as module
-from harness.training.prepare import feed, prepare
+from harness.training.feed import feed
+from harness.training.prepare import prepare
 from harness.training.preview import preview
 from harness.training.run import start
 

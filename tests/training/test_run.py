@@ -16,7 +16,8 @@ from harness.errors import ConfigError, DataError
 from harness.experiment.spec import RunSpec
 from harness.registry import strategies as registry
 from harness.strategies.base import Batch, Loss, Mix, Strategy, Synthesis, Windowed
-from harness.training.loop import Command, Evaluated, evaluation_steps
+from harness.training.events import Command, Evaluated
+from harness.training.loop import evaluation_steps
 from harness.training.metrics import evaluate
 from harness.training.pipeline import Pipeline
 from harness.training.prepare import prepare
@@ -346,7 +347,7 @@ def test_outside_the_window_of_its_loss_a_head_of_cosines_is_scaled_all_the_same
 ) -> None:
     loop = prepare(make_spec([{"name": "ldam", "start": 0.9}]), torch.device("cpu")).loop
     step = Step(loop.model, loop.pipeline, make_optimizer(loop.model, loop.training), "fp32", CPU)
-    criterion = loop._executor(step)._losses.at(0)  # type: ignore[attr-defined]
+    criterion = loop.setup(step).losses.at(0)
     cosines, targets = torch.tensor([[0.9, -0.2, 0.1]]), torch.tensor([[0.7, 0.3, 0.0]])
     expected = -(targets * torch.log_softmax(30.0 * cosines, dim=1)).sum(dim=1)
     torch.testing.assert_close(criterion(cosines, targets), expected)

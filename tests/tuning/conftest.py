@@ -19,9 +19,9 @@ from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
 from harness.tuning.database import open_storage
 from harness.tuning.driver import Driver
+from harness.tuning.run_lookup import RunLookup, trial_store
 from harness.tuning.searches import Search, searches_of
-from harness.tuning.shelf import Shelf, trial_store
-from harness.tuning.study import Studied
+from harness.tuning.study import TuningStudy
 
 PLUGIN = '''
 """A strategy whose best strength is known."""
@@ -193,21 +193,21 @@ class Bench:
     def store(self) -> Store:
         return trial_store(self.results, "tiny")
 
-    def open(self, searches: tuple[Search, ...], **options: Any) -> list[Studied]:
+    def open(self, searches: tuple[Search, ...], **options: Any) -> list[TuningStudy]:
         """Open studies as a command of its own would."""
         self.results.mkdir(parents=True, exist_ok=True)
         storage = open_storage(self.results)
-        return [Studied(storage, search, **options) for search in searches]
+        return [TuningStudy(storage, search, **options) for search in searches]
 
     def drive(
-        self, studies: list[Studied], fake: Fake, fail_fast: bool = False
+        self, studies: list[TuningStudy], fake: Fake, fail_fast: bool = False
     ) -> list[tuple[str, int]]:
         """Do what is left; return study and number of each trial that ended, in order."""
         self.store.create()
         told: list[tuple[str, int]] = []
-        shelf = Shelf(self.store, Store(self.results, "tiny"))
+        lookup = RunLookup(self.store, Store(self.results, "tiny"))
         driver = Driver(
-            studies, shelf, lambda of, trial: told.append((of.search.recipe, trial.number))
+            studies, lookup, lambda of, trial: told.append((of.search.recipe, trial.number))
         )
         pruned = any(one.search.tuning.pruner != "none" for one in studies)
         try:
@@ -218,7 +218,7 @@ class Bench:
                 one.requeue()
         return told
 
-    def tune(self, searches: tuple[Search, ...], fake: Fake, **options: Any) -> list[Studied]:
+    def tune(self, searches: tuple[Search, ...], fake: Fake, **options: Any) -> list[TuningStudy]:
         """Open, drive and return the studies."""
         studies = self.open(searches, **options)
         self.drive(studies, fake)
@@ -230,7 +230,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "results")
 
 
-def trials_of(studied: Studied) -> list[tuple[int, str, dict[str, Any], float | None]]:
+def trials_of(studied: TuningStudy) -> list[tuple[int, str, dict[str, Any], float | None]]:
     """Return number, state, params and value of every trial."""
     return [(t.number, t.state.name, t.params, t.value) for t in studied.study.trials]
 

@@ -9,9 +9,9 @@ from harness.execution.runner import Progressed
 from harness.execution.store import Store
 from harness.experiment.spec import RunSpec
 from harness.tuning.driver import Driver
+from harness.tuning.run_lookup import RunLookup
 from harness.tuning.searches import Search
-from harness.tuning.shelf import Shelf
-from harness.tuning.study import Studied, best_of
+from harness.tuning.study import TuningStudy, best_of
 from tests.tuning.conftest import ALPHA, Bench, Fake, P, planted, trials_of, with_trials, write
 
 Searches = Callable[..., tuple[Search, ...]]
@@ -233,9 +233,9 @@ def test_what_is_pruned_stops_at_that_evaluation_and_is_recorded_as_such(
     assert {recipe[-2:] for recipe in stopped} == {"#6", "#7"}
     assert studies[0].study.best_trial.number < 6
     # a run that was pruned is no result: a trial that asks for it again has it done
-    shelf = Shelf(bench.store, Store(bench.results, "tiny"))
+    lookup = RunLookup(bench.store, Store(bench.results, "tiny"))
     pruned = next(spec for spec, status in fake.ran if status == "stopped")
-    assert shelf.find(pruned.key).status == "stopped"  # type: ignore[union-attr]
+    assert lookup.find(pruned.key).status == "stopped"  # type: ignore[union-attr]
 
 
 def test_without_a_pruner_nothing_is_judged(searches: Searches, bench: Bench) -> None:
@@ -250,7 +250,7 @@ def test_a_run_shared_by_two_trials_is_stopped_only_when_both_are_given_up(
     (search,) = searches(trials=2, pruner="median", space={"planted.alpha": [1, 10]})
     (studied,) = bench.open((search,))
     gone: set[int] = set()
-    monkeypatch.setattr(Studied, "prune", lambda self, trial, value, step: trial.number in gone)
+    monkeypatch.setattr(TuningStudy, "prune", lambda self, trial, value, step: trial.number in gone)
     monkeypatch.setattr(Search, "_runs", lambda self, values, seeds, recipe: _same(self, seeds))
 
     def _same(self: Search, seeds: tuple[int, ...]) -> tuple[RunSpec, ...]:
@@ -261,7 +261,9 @@ def test_a_run_shared_by_two_trials_is_stopped_only_when_both_are_given_up(
         )  # fmt: skip
 
     bench.store.create()
-    driver = Driver([studied], Shelf(bench.store, Store(bench.results, "tiny")), lambda *_: None)
+    driver = Driver(
+        [studied], RunLookup(bench.store, Store(bench.results, "tiny")), lambda *_: None
+    )
     pending = driver.pending()
     spec = next(pending)
     assert next(pending, None) is None  # the second trial waits for the first one's run
@@ -290,9 +292,9 @@ def test_a_planted_optimum_is_found_better_than_by_random_search(
 ) -> None:
     def loss(sampler: str, seed: int) -> float:
         (search,) = searches(trials=40, sampler=sampler, seeds=[seed])
-        studied = Studied(optuna.storages.InMemoryStorage(), search)
-        shelf = Shelf(bench.store, Store(bench.results, "tiny"))
-        driver = Driver([studied], shelf, lambda *_: None)
+        studied = TuningStudy(optuna.storages.InMemoryStorage(), search)
+        lookup = RunLookup(bench.store, Store(bench.results, "tiny"))
+        driver = Driver([studied], lookup, lambda *_: None)
         for spec in driver.pending():
             attempt = bench.store.begin(spec)
             write(spec, attempt, "done", planted(spec))

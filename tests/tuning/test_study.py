@@ -11,7 +11,7 @@ from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from harness.tuning.database import open_storage, quiet
 from harness.tuning.searches import Search, searches_of
-from harness.tuning.study import Studied, best_of, make_sampler, mean_and_sd
+from harness.tuning.study import TuningStudy, best_of, make_sampler, mean_and_sd
 from tests.tuning.conftest import Bench, Fake, planted, trials_of, with_trials
 
 Searches = Callable[..., tuple[Search, ...]]
@@ -202,4 +202,4 @@ def test_two_experiments_share_the_file(searches: Searches, bench: Bench) -> Non
     assert search.name != other.name
     bench.tune((search, other), Fake())
     storage = open_storage(bench.results)
-    assert {len(Studied(storage, one).study.trials) for one in (search, other)} == {2}
+    assert {len(TuningStudy(storage, one).study.trials) for one in (search, other)} == {2}

@@ -11,10 +11,10 @@ from harness.execution.store import Store
 from harness.experiment.expand import Plan, expand
 from harness.experiment.schema import load
 from harness.tuning import tuned
+from harness.tuning.run_lookup import RunLookup
 from harness.tuning.searches import searches_of
-from harness.tuning.shelf import Shelf
 from harness.tuning.summary import finding_of
-from harness.tuning.tuned import Finding, Value, found_of, read, with_tuned, write
+from harness.tuning.tuned import SearchResult, Value, found_of, read, with_tuned, write
 from tests.tuning.conftest import Bench, Fake, planted
 
 Keys = Callable[..., dict[str, Any]]
@@ -32,10 +32,10 @@ def store(tmp_path: Any) -> Store:
     return made
 
 
-def finding(plan: Plan, recipe: str, values: dict[str, float], **changes: Any) -> Finding:
+def finding(plan: Plan, recipe: str, values: dict[str, float], **changes: Any) -> SearchResult:
     (search,) = (s for s in searches_of(plan) if s.recipe == recipe)
     dataset, model, _ = search.group
-    made = Finding(
+    made = SearchResult(
         study=search.name,
         dataset=dataset,
         model=model,
@@ -143,7 +143,7 @@ def test_a_finding_says_what_a_search_cost_and_came_to(
         return ends.get(spec.recipe[-2:], planted(spec))
 
     (studied,) = bench.tune(searches(trials=6, seeds=[100, 101]), fake := Fake(value))
-    found = finding_of(studied, Shelf(bench.store, Store(bench.results, "tiny")))
+    found = finding_of(studied, RunLookup(bench.store, Store(bench.results, "tiny")))
     assert found.states == {"complete": 4, "pruned": 0, "failed": 1, "diverged": 1}
     assert found.default is not None
     assert found.best is not None
@@ -161,7 +161,7 @@ def test_a_run_that_two_trials_asked_for_costs_once(
 ) -> None:
     (search,) = searches({"s": ["smote"]}, trials=8, space={"smote.k": [1, 2], "smote.target": 0.5})
     (studied,) = bench.tune((search,), fake := Fake(lambda spec: 0.5))
-    found = finding_of(studied, Shelf(bench.store, Store(bench.results, "tiny")))
+    found = finding_of(studied, RunLookup(bench.store, Store(bench.results, "tiny")))
     assert (found.runs, found.seconds) == (2, 4.0)
     assert len(fake.ran) == 2
 
@@ -170,7 +170,7 @@ def test_runs_that_somebody_deleted_cost_nothing_and_change_no_value(
     searches: Callable[..., Any], bench: Bench
 ) -> None:
     (studied,) = bench.tune(searches(trials=2), Fake())
-    before = finding_of(studied, Shelf(bench.store, Store(bench.results, "tiny")))
+    before = finding_of(studied, RunLookup(bench.store, Store(bench.results, "tiny")))
     shutil.rmtree(bench.store.path)
-    after = finding_of(studied, Shelf(bench.store, Store(bench.results, "tiny")))
+    after = finding_of(studied, RunLookup(bench.store, Store(bench.results, "tiny")))
     assert (after.best, after.runs, after.seconds) == (before.best, 0, 0.0)

@@ -5,7 +5,7 @@ import numpy as np
 from harness.analysis import chart
 from harness.analysis.chart import BLUE, GREY, WIDTH, Canvas, Picture
 from harness.training.metrics import groups
-from harness.training.preview import Batch, Preview, Sample
+from harness.training.preview import Preview, PreviewBatch, Sample
 
 _PER_ROW = 4
 _GAP = 10
@@ -37,12 +37,12 @@ def feed(found: Preview, recipe: str) -> Picture:
     return canvas.picture(f"What {recipe} feeds the model", f"{alt}. Shares: {said}")
 
 
-def _in_words(batch: Batch) -> str:
+def _in_words(batch: PreviewBatch) -> str:
     labels = [_label(sample) for sample in batch.samples]
     return f"step {batch.step}, {_mixing(batch)}: {', '.join(labels)}"
 
 
-def _mixing(batch: Batch) -> str:
+def _mixing(batch: PreviewBatch) -> str:
     return f"mixed by {batch.blend}" if batch.blend else "not mixed"
 
 
@@ -56,18 +56,18 @@ def _cell() -> float:
     return (WIDTH - _GAP * (_PER_ROW - 1)) / _PER_ROW
 
 
-def _shape(batch: Batch) -> float:
+def _shape(batch: PreviewBatch) -> float:
     """Return the height of a picture; a row of a table is a strip."""
     tall, wide = batch.samples[0].image.shape[:2]
     return float(max(14.0, min(_cell() * tall / wide, _cell())))
 
 
-def _height(batch: Batch) -> float:
+def _height(batch: PreviewBatch) -> float:
     rows = -(-len(batch.samples) // _PER_ROW)
     return 24 + rows * (_shape(batch) + 34)
 
 
-def _draw(canvas: Canvas, batch: Batch, steps: int, top: float) -> None:
+def _draw(canvas: Canvas, batch: PreviewBatch, steps: int, top: float) -> None:
     canvas.text(0, top + 12, f"step {batch.step} of {steps}, {_mixing(batch)}", fill=GREY, size=11)
     cell, tall = _cell(), _shape(batch)
     for place, sample in enumerate(batch.samples):

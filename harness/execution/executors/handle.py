@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from harness.execution.executors.messages import encode
 from harness.execution.executors.processes import end_group
 from harness.execution.executors.slot import work
-from harness.execution.executors.wire import encode
 from harness.execution.runner import Job
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -27,7 +27,7 @@ and clears new ones page by page, which at 224 pixels costs more than the augmen
 
 
 @dataclass
-class Slot:
+class SlotHandle:
     """One process, our end of its pipe, and the jobs it is at.
 
     Attributes:
@@ -83,7 +83,7 @@ class Slot:
         self.process.kill()  # it owns nothing but attempts, of which the driver disposes
         self.process.join()
 
-    def anew(self) -> "Slot":
+    def anew(self) -> "SlotHandle":
         """Return a fresh one in its place, with its suspects."""
         self.end()
         fresh = spawn(self.number, self.gpu)
@@ -91,7 +91,7 @@ class Slot:
         return fresh
 
 
-def spawn(number: int, gpu: str | None) -> Slot:
+def spawn(number: int, gpu: str | None) -> SlotHandle:
     """Start a slot, which warms up by itself."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=True)
@@ -113,4 +113,4 @@ def spawn(number: int, gpu: str | None) -> Slot:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     theirs.close()
-    return Slot(number, gpu, process, ours)
+    return SlotHandle(number, gpu, process, ours)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from harness.execution.executors.wire import message_of
+from harness.execution.executors.messages import message_of
 from harness.execution.runner import Finished, Job, Judge, Message
-from harness.training.loop import Command
+from harness.training.events import Command
 from harness.training.run import drain
 from harness.training.rundir import CHECKPOINT_SECONDS
 

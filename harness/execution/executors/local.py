@@ -12,10 +12,16 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import wait
 
-from harness.execution.executors.endings import again, reached, whole, write_death, write_timeout
-from harness.execution.executors.handle import Slot, spawn
+from harness.execution.executors.failure_files import (
+    again,
+    reached,
+    whole,
+    write_death,
+    write_timeout,
+)
+from harness.execution.executors.handle import SlotHandle, spawn
+from harness.execution.executors.messages import decode
 from harness.execution.executors.resources import Layout
-from harness.execution.executors.wire import decode
 from harness.execution.runner import Finished, Job, Judge, Message, Progressed
 from harness.training.rundir import CHECKPOINT_SECONDS
 
@@ -92,7 +98,7 @@ class Local:
         finally:
             self.close()
 
-    def _hear(self, slot: Slot, judge: Judge | None) -> Iterator[tuple[Job, Message]]:
+    def _hear(self, slot: SlotHandle, judge: Judge | None) -> Iterator[tuple[Job, Message]]:
         try:
             said = decode(slot.pipe.recv_bytes())
         except (EOFError, OSError):
@@ -110,7 +116,7 @@ class Local:
             slot.send({"stop": judge(job.spec, progressed)})
         yield job, progressed
 
-    def _replace(self, slot: Slot) -> Iterator[tuple[Job, Message]]:
+    def _replace(self, slot: SlotHandle) -> Iterator[tuple[Job, Message]]:
         """Start a slot anew whose process died; who was alone in it and got nowhere has failed."""
         fresh = self._slots[slot.number] = slot.anew()
         shared = len(slot.jobs) > 1
@@ -140,7 +146,7 @@ class Local:
                     yield job, Finished("failed")
 
     def _fill(
-        self, slot: Slot, jobs: Iterator[Job], judge: Judge | None, most: int | None = None
+        self, slot: SlotHandle, jobs: Iterator[Job], judge: Judge | None, most: int | None = None
     ) -> None:
         """Hand jobs to a slot that has room, or to a new one where that died while it was idle."""
         if self._halted is not None:

@@ -19,11 +19,11 @@ from typing import Any
 from harness.cache import VARIABLE as CACHE
 from harness.errors import ConfigError
 from harness.execution.attempts import clear
-from harness.execution.executors.endings import write_timeout
+from harness.execution.executors.failure_files import write_timeout
+from harness.execution.executors.messages import decode, encode
+from harness.execution.executors.ray_capacity import Capacity, Node, capacity
 from harness.execution.executors.ray_cluster import connect
 from harness.execution.executors.ray_node import Verdicts, check, train, version
-from harness.execution.executors.ray_room import Node, Room, room
-from harness.execution.executors.wire import decode, encode
 from harness.execution.runner import Finished, Job, Judge, Message, Progressed
 from harness.experiment.spec import RunSpec
 from harness.training.rundir import CHECKPOINT_SECONDS, CHECKPOINTS, RunDir
@@ -78,7 +78,7 @@ class Ray:
         self._timeout = timeout
         self._ray, self._ours = connect(address)
         try:
-            self._room: Room = room(self._nodes(), device, jobs, runs_per_gpu)
+            self._room: Capacity = capacity(self._nodes(), device, jobs, runs_per_gpu)
         except ConfigError:
             self.close()
             raise

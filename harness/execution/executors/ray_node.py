@@ -18,11 +18,12 @@ from typing import Any
 from harness.cache import VARIABLE as CACHE
 from harness.datasets.base import forget
 from harness.errors import ConfigError, DataError, HarnessError
+from harness.execution.executors.messages import decode, encode, message_of
 from harness.execution.executors.node_folder import node_folder
 from harness.execution.executors.slot import TELL_SECONDS, Lane
-from harness.execution.executors.wire import decode, encode, message_of
 from harness.experiment.spec import RunSpec
 from harness.text import named_error
+from harness.training.events import Command, Waiting
 from harness.training.rundir import RunDir
 
 _CHUNK = 32 * 1024 * 1024
@@ -108,8 +109,6 @@ def train(order: bytes, files: dict[str, bytes], verdicts: Any) -> Iterator[byte
 
 def _train(order: dict[str, Any], verdicts: Any) -> Generator[bytes, None, str]:
     import ray
-
-    from harness.training.loop import Command, Waiting
 
     lane = Lane(order)
     asked = -math.inf

@@ -10,22 +10,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import ConfigError
-from harness.execution.executors.endings import whole
+from harness.execution.executors.failure_files import whole
+from harness.execution.executors.messages import decode, encode, message_of
 from harness.execution.executors.processes import end_group, lead_group
-from harness.execution.executors.wire import decode, encode, message_of
 from harness.text import named_error
+from harness.training.events import Command, Event, Waiting
 from harness.training.rundir import RunDir
-
-if TYPE_CHECKING:  # imported in the process itself, while the driver is at something else
-    from collections.abc import Generator
-
-    from harness.training.loop import Command, Event
 
 TELL_SECONDS = 0.25
 """Shortest time between two messages that only say how far a run is."""
@@ -48,7 +44,7 @@ class Lane:
         with _output_to(self.log):
             self._events = _events(order)
 
-    def advance(self) -> "Event | str":
+    def advance(self) -> Event | str:
         """Return the next event, or the status of a run that has ended."""
         command, self.command, self.begun = self.command, None, True
         with _output_to(self.log):
@@ -58,7 +54,7 @@ class Lane:
                 return str(finished.value)
 
 
-def _events(order: dict[str, Any]) -> "Generator[Event, Command | None, str]":
+def _events(order: dict[str, Any]) -> Generator[Event, Command | None, str]:
     """Return the events of a run; none and ``failed`` where it cannot even be set up."""
     from harness.experiment.spec import RunSpec
     from harness.training.run import drain
@@ -84,12 +80,12 @@ def _events(order: dict[str, Any]) -> "Generator[Event, Command | None, str]":
     )
 
 
-def _failed() -> "Generator[Event, Command | None, str]":
+def _failed() -> Generator[Event, Command | None, str]:
     yield from ()
     return "failed"
 
 
-class _Slot:
+class SlotServer:
     """What a slot has under way.
 
     Args:
@@ -120,8 +116,6 @@ class _Slot:
 
     def _advance(self, lane: Lane) -> bool:
         """Let a run do a stretch of steps; return whether all it could do was wait."""
-        from harness.training.loop import Command, Waiting
-
         if self._halting:
             lane.command = Command.HALT
         # what was not begun needs no checkpoint, and could not hear the command
@@ -152,8 +146,6 @@ class _Slot:
         return devices.is_spoiled() and not self._lanes
 
     def _await_verdict(self, lane: Lane) -> None:
-        from harness.training.loop import Command
-
         while True:
             said = decode(self._pipe.recv_bytes())
             if "stop" in said:
@@ -176,7 +168,7 @@ def work(pipe: Connection) -> None:
     import harness.training.run  # noqa: F401  (torch, while the driver is at something else)
 
     with contextlib.suppress(EOFError, OSError):
-        _Slot(pipe).serve()
+        SlotServer(pipe).serve()
 
 
 def _end_with_parent() -> None:

@@ -1,15 +1,13 @@
 """What goes over the pipe between the driver and a slot: JSON, never pickles."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.execution.runner import Progressed
-
-if TYPE_CHECKING:  # the driver reads messages without torch
-    from harness.training.loop import Event
+from harness.training.events import Event
 
 
-def message_of(event: "Event") -> Progressed:
+def message_of(event: Event) -> Progressed:
     """Return what the driver hears of an event."""
     return Progressed(event.step, event.steps, dict(getattr(event, "values", {})))
 

@@ -19,7 +19,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """How runs share a cluster.
 
     Attributes:
@@ -53,7 +53,7 @@ def check_device(device: str) -> None:
         )
 
 
-def room(nodes: Sequence[Node], device: str, jobs: int | None, runs_per_gpu: int) -> Room:
+def capacity(nodes: Sequence[Node], device: str, jobs: int | None, runs_per_gpu: int) -> Capacity:
     """Return how runs share a cluster.
 
     Args:
@@ -75,10 +75,10 @@ def room(nodes: Sequence[Node], device: str, jobs: int | None, runs_per_gpu: int
         cpus = min(cpus, 1 + _MOST_WORKERS)
         runs = sum(min(runs, int(node.cpus) // cpus) for node, runs in held.items())
         share = int(10_000 / runs_per_gpu) / 10_000  # the finest that Ray tells apart
-        found = Room(runs, "cuda", cpus, share, cpus - 1)
+        found = Capacity(runs, "cuda", cpus, share, cpus - 1)
     else:
-        found = Room(sum(int(node.cpus) for node in nodes), "cpu", 1, 0.0, 0)
+        found = Capacity(sum(int(node.cpus) for node in nodes), "cpu", 1, 0.0, 0)
     if found.slots < 1:
         raise ConfigError("the Ray cluster has no CPU core to lend")
     slots = min(found.slots, jobs or found.slots)
-    return Room(slots, found.device, found.cpus, found.gpus, found.workers)
+    return Capacity(slots, found.device, found.cpus, found.gpus, found.workers)

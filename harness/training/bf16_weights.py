@@ -13,7 +13,7 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Layers that autocast computes in bf16; a class made of one may do more with its weights."""
 
 
-class HalfWeights:
+class BF16Weights:
     """Runs a network on bf16 copies of the weights that are trained.
 
     Args:

@@ -20,7 +20,7 @@ Best = tuple[float, int, dict[str, Tensor]]
 
 
 @dataclass
-class Outcome:
+class TrainingResult:
     """What a loop leaves behind.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outcome:
 
 
 @dataclass
-class Position:
+class TrainState:
     """How far a training is.
 
     Attributes:
@@ -65,14 +65,14 @@ class Position:
         best: The best weights so far, where they are kept.
     """
 
-    outcome: Outcome
+    outcome: TrainingResult
     step: int = 0
     evaluated: int = 0
     spent: float = 0.0
     best: Best | None = None
 
 
-def saved(at: Position, step: Step, model: nn.Module, device: torch.device) -> dict[str, Any]:
+def saved(at: TrainState, step: Step, model: nn.Module, device: torch.device) -> dict[str, Any]:
     """Return a position as tensors and plain values, all that `restored` needs."""
     outcome = at.outcome
     return {
@@ -97,7 +97,9 @@ def saved(at: Position, step: Step, model: nn.Module, device: torch.device) -> d
     }
 
 
-def restored(state: dict[str, Any], step: Step, model: nn.Module, device: torch.device) -> Position:
+def restored(
+    state: dict[str, Any], step: Step, model: nn.Module, device: torch.device
+) -> TrainState:
     """Put a saved state back into a model and its step; return the position."""
     model.load_state_dict(state["model"])
     step.optimizer.load_state_dict(state["optimizer"])
@@ -108,10 +110,10 @@ def restored(state: dict[str, Any], step: Step, model: nn.Module, device: torch.
     if device.type == "cuda":
         torch.cuda.set_rng_state(state["random_cuda"], device)
     kept = state["outcome"]
-    outcome = Outcome(**{**kept, "delivered": kept["delivered"].numpy()})
+    outcome = TrainingResult(**{**kept, "delivered": kept["delivered"].numpy()})
     outcome.earlier = sum(outcome.seconds.values()) + state["spent"]
     best = state["best"]
-    return Position(
+    return TrainState(
         outcome,
         state["step"],
         state["evaluated"],

@@ -32,7 +32,7 @@ class Scored:
     reason: str = ""
 
 
-class Shelf:
+class RunLookup:
     """The committed runs of an experiment, those of its trials first.
 
     Args:

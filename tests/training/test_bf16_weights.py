@@ -8,8 +8,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.experiment.spec import RunSpec
+from harness.training.bf16_weights import BF16Weights
 from harness.training.device import same_bits
-from harness.training.half import HalfWeights
 from harness.training.models import NormalizedLinear
 from harness.training.prepare import prepare
 from harness.training.step import Step, autocast, make_optimizer
@@ -85,7 +85,7 @@ def test_a_layer_that_is_used_twice_gets_both_gradients() -> None:
     layer = nn.Linear(4, 4)
     network = nn.Sequential(layer, nn.ReLU(), layer)
     inputs = torch.randn(5, 4)
-    half = HalfWeights(network)
+    half = BF16Weights(network)
     with autocast(CPU, "bf16"):
         half(inputs).float().sum().backward()
     half.hand_over()
@@ -100,7 +100,7 @@ def test_what_is_frozen_and_what_is_no_plain_layer_stays_as_it_is() -> None:
     frozen, head = nn.Linear(4, 4).requires_grad_(False), NormalizedLinear(4, 3)
     normed = nn.utils.spectral_norm(nn.Linear(4, 4))
     network = nn.Sequential(frozen, normed, head)
-    half = HalfWeights(network)
+    half = BF16Weights(network)
     assert half._halves == []
     with autocast(CPU, "bf16"):
         cosines = half(torch.randn(5, 4))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from harness.experiment.spec import RunSpec
-from harness.training.buffers import Decided
+from harness.training.buffers import ChunkCache
 from harness.training.image_workers import ImageWorkers
 from harness.training.pipeline import Pipeline
 
 
-class Stager(Protocol):
+class ImageSource(Protocol):
     """Gives the host's part of each step."""
 
     def ready(self, step: int) -> bool:
@@ -33,17 +33,17 @@ class Stager(Protocol):
         """Let go of whatever was started for the run."""
 
 
-class Here:
+class InlineImages:
     """Prepares images when they are asked for.
 
     Args:
         pipeline: Of the run.
-        decided: Of the run.
+        chunks: Of the run.
     """
 
-    def __init__(self, pipeline: Pipeline, decided: Decided) -> None:
+    def __init__(self, pipeline: Pipeline, chunks: ChunkCache) -> None:
         self._pipeline = pipeline
-        self._decided = decided
+        self._chunks = chunks
 
     def ready(self, step: int) -> bool:
         """It always is: the work is done in `get`."""
@@ -51,14 +51,14 @@ class Here:
 
     def get(self, step: int) -> Tensor:
         """Prepare the images of `step`."""
-        made = self._decided.at(step)
+        made = self._chunks.at(step)
         return self._pipeline.stage(made.decisions[step - made.first])
 
     def close(self) -> None:
         """Nothing was started."""
 
 
-class Elsewhere:
+class WorkerImages:
     """Has images prepared by workers, some steps ahead.
 
     Args:

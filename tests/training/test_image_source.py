@@ -13,8 +13,8 @@ import torch
 from harness.errors import ConfigError
 from harness.experiment.spec import RunSpec
 from harness.training import image_workers, prepare
+from harness.training.image_source import InlineImages, WorkerImages, reserved
 from harness.training.image_workers import ImageWorkers
-from harness.training.staging import Elsewhere, Here, reserved
 
 MakeSpec = Callable[..., RunSpec]
 
@@ -42,10 +42,10 @@ def test_workers_prepare_the_images_that_this_process_would(
 ) -> None:
     spec = make_spec(recipe, datasets=[TAIL], training=BUDGET)
     cpu = torch.device("cpu")
-    here = prepare.prepare(spec, cpu).loop.stager
-    elsewhere = prepare.prepare(spec, cpu, workers=2).loop.stager
-    assert isinstance(here, Here)
-    assert isinstance(elsewhere, Elsewhere)
+    here = prepare.prepare(spec, cpu).loop.image_source
+    elsewhere = prepare.prepare(spec, cpu, workers=2).loop.image_source
+    assert isinstance(here, InlineImages)
+    assert isinstance(elsewhere, WorkerImages)
     for step in range(30):
         got, expected = elsewhere.get(step), here.get(step)
         assert got.dtype == expected.dtype
@@ -60,8 +60,8 @@ def test_two_runs_share_the_workers_and_a_run_can_begin_in_the_middle(
     recipe = [{"name": "augment", "policy": "standard"}]
     specs = [make_spec(recipe, datasets=[TAIL], training=BUDGET, seeds=[seed]) for seed in (0, 1)]
     cpu = torch.device("cpu")
-    ours = [prepare.prepare(spec, cpu, workers=2).loop.stager for spec in specs]
-    theirs = [prepare.prepare(spec, cpu).loop.stager for spec in specs]
+    ours = [prepare.prepare(spec, cpu, workers=2).loop.image_source for spec in specs]
+    theirs = [prepare.prepare(spec, cpu).loop.image_source for spec in specs]
     for step in range(20, 30):
         for one, other in zip(ours, theirs, strict=True):
             assert one is not None
@@ -89,10 +89,10 @@ def test_what_goes_wrong_in_a_worker_is_told_to_its_run(
     (tmp_path / "shrinks.py").write_text(PLUGIN)
     plugins = [str(tmp_path / "shrinks.py")]
     spec = make_spec(["shrinks"], datasets=[TAIL], training=BUDGET, plugins=plugins)
-    stager = prepare.prepare(spec, torch.device("cpu"), workers=2).loop.stager
-    assert stager is not None
+    image_source = prepare.prepare(spec, torch.device("cpu"), workers=2).loop.image_source
+    assert image_source is not None
     with pytest.raises(ConfigError, match="CenterCrop turns uint8 images"):
-        stager.get(0)
+        image_source.get(0)
 
 
 def test_a_worker_that_died_fails_its_run_and_is_started_anew_for_the_next(
@@ -100,15 +100,15 @@ def test_a_worker_that_died_fails_its_run_and_is_started_anew_for_the_next(
 ) -> None:
     recipe = [{"name": "augment", "policy": "standard"}]
     spec = make_spec(recipe, datasets=[TAIL], training=BUDGET)
-    stager = prepare.prepare(spec, torch.device("cpu"), workers=2).loop.stager
-    assert stager is not None
-    stager.get(0)
+    image_source = prepare.prepare(spec, torch.device("cpu"), workers=2).loop.image_source
+    assert image_source is not None
+    image_source.get(0)
     for process in workers._processes:
         process.kill()
         process.wait()
     with pytest.raises(RuntimeError, match="a process that prepares images has died"):
-        collections.deque(map(stager.get, range(1, 30)))
-    again = prepare.prepare(spec, torch.device("cpu"), workers=2).loop.stager
+        collections.deque(map(image_source.get, range(1, 30)))
+    again = prepare.prepare(spec, torch.device("cpu"), workers=2).loop.image_source
     assert again is not None
     assert again.get(0).shape == (8, 8, 8, 3)
     assert not workers.folder.exists()
@@ -116,7 +116,9 @@ def test_a_worker_that_died_fails_its_run_and_is_started_anew_for_the_next(
 
 def test_a_short_run_is_not_worth_starting_workers(make_spec: MakeSpec) -> None:
     spec = make_spec([{"name": "augment", "policy": "strong"}], datasets=[TAIL], training=BUDGET)
-    assert isinstance(prepare.prepare(spec, torch.device("cpu"), workers=8).loop.stager, Here)
+    assert isinstance(
+        prepare.prepare(spec, torch.device("cpu"), workers=8).loop.image_source, InlineImages
+    )
 
 
 def test_i16_a_ring_that_does_not_fit_into_memory_lies_on_the_disk(

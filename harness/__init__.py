@@ -19,7 +19,7 @@ def run(experiment: Any, **options: Any) -> "pd.DataFrame":
     Args:
         experiment: An experiment file, or the same keys as a mapping.
         **options: ``results``, ``settings`` (assignments such as ``"training.lr=0.05"``),
-            ``plugins``, and the options of `harness.options.Options`.
+            ``plugins``, and the options of `harness.app.options.Options`.
 
     Returns:
         Columns as in `harness.analysis.tables.runs_table`.
@@ -27,7 +27,7 @@ def run(experiment: Any, **options: Any) -> "pd.DataFrame":
     Raises:
         HarnessError: Something is wrong before training starts.
     """
-    from harness.compose import run_experiment
+    from harness.app.compose import run_experiment
 
     return run_experiment(experiment, **options)
 
@@ -49,7 +49,7 @@ def tune(experiment: Any, **options: Any) -> "list[optuna.Study]":
     Raises:
         HarnessError: Something is wrong before training starts.
     """
-    from harness.search import tune_experiment
+    from harness.app.search import tune_experiment
 
     return tune_experiment(experiment, **options)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness import compose
+from harness.app import compose
 from harness.cli.shared import shipped
 from harness.datasets.base import TEST, Index, content_of
 from harness.execution.executors.inline import Inline

@@ -48,8 +48,8 @@ DEFAULT_RESULTS = Path("results")
 
 
 def how(ctx: typer.Context) -> dict[str, Any]:
-    """Return what was given of `harness.options.Options`, whose fields are named as parameters."""
-    from harness.options import Options
+    """Return what was given of `harness.app.options.Options`, whose fields are parameters here."""
+    from harness.app.options import Options
 
     named = Options.__dataclass_fields__.keys() & ctx.params.keys()
     given = {name: ctx.params[name] for name in named if ctx.params[name] is not None}

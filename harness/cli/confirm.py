@@ -5,15 +5,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from harness import reporting
 from harness.analysis.intervals import BETTER, EXPLORATORY
 from harness.analysis.tables import records
 from harness.analysis.words import in_words, unit_of
+from harness.app import reporting
+from harness.app.options import Options
 from harness.cli.run import not_done, resumable
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted
 from harness.experiment.schema import load
-from harness.options import Options
 
 
 def run(

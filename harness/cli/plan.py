@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from harness import compose
+from harness.app import compose
+from harness.app.options import Options, select
 from harness.cli import plan_tuning
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import ConfigError, StoreError, counted, listing
@@ -16,7 +17,6 @@ from harness.execution.store import Store, Stored, read_json
 from harness.experiment.expand import Plan, Remark
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
-from harness.options import Options, select
 
 _SHOWN = 60
 _CLASSES = 24
@@ -39,7 +39,7 @@ def run(
         file: An experiment file, or the name of a shipped one.
         sets: Assignments to make in it.
         plugins: Modules and files to import.
-        how: Options of `harness.options.Options` by name.
+        how: Options of `harness.app.options.Options` by name.
         measure: Whether to measure what the runs that are to do will cost.
         price: Of an hour, or None.
         as_json: Print JSON.

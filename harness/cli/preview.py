@@ -5,7 +5,7 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import previewing
+from harness.app import previewing
 from harness.cli.inspect import named, standing_at
 from harness.cli.shared import err, find, out, print_json, shipped
 from harness.errors import ConfigError, counted, did_you_mean, listing

@@ -4,10 +4,10 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import reporting
 from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Document, Figure, Table
 from harness.analysis.report.write import data
+from harness.app import reporting
 from harness.cli.shared import err, find, out, print_json
 from harness.experiment.schema import load
 

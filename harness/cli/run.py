@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harness import compose
 from harness.analysis import compare
 from harness.analysis.details import environments, mixed, remarks
 from harness.analysis.tables import runs_table
+from harness.app import compose
+from harness.app.options import Options
 from harness.cli import leaderboard
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted, listing
@@ -21,7 +22,6 @@ from harness.execution.signals import exit_code, terminable
 from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
-from harness.options import Options
 from harness.tracking.address import mask
 
 _NOTES = 10

@@ -18,7 +18,7 @@ _LEFT = "runs that a killed driver left running are"
 
 def sync(file: str, sets: Sequence[str], plugins: Sequence[str], results: Path) -> None:
     """Mirror what MLflow has not seen, and say how much that was."""
-    from harness import search
+    from harness.app import search
     from harness.tracking import mirror
 
     experiment = load(find(file), sets, plugins)

@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from harness import search
 from harness.analysis import compare
 from harness.analysis.tables import runs_table
+from harness.app import search
+from harness.app.options import Options
 from harness.cli import leaderboard
 from harness.cli import run as runs
 from harness.cli.shared import err, find, out, print_json
@@ -18,7 +19,6 @@ from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
-from harness.options import Options
 from harness.tuning.database import FILE
 from harness.tuning.tuned import SearchResult
 

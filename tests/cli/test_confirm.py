@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import reporting
 from harness.analysis.tables import load_results
+from harness.app import reporting
 from harness.cli import main
 from harness.execution.store import Store
 from harness.experiment.expand import expand
@@ -26,7 +26,7 @@ keep_weights: none
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "it.yaml").write_text(FILE)
-    monkeypatch.setattr("harness.compose.open_tracking", _no_tracking)
+    monkeypatch.setattr("harness.app.compose.open_tracking", _no_tracking)
 
 
 class _no_tracking:

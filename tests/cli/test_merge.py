@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import compose
+from harness.app import compose
 from harness.cli import main
 from tests.conftest import tiny
 

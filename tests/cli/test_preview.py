@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import previewing
+from harness.app import previewing
 from harness.cli import main
 from harness.errors import StoreError, TrackingError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import reporting
+from harness.app import reporting
 from harness.cli import main
 from harness.execution.store import Store
 from harness.experiment.expand import expand
@@ -157,7 +157,7 @@ def test_without_the_data_what_was_run_is_reported(runs, report):
 
 def test_misses_are_drawn_from_the_data(report, capsys):
     """With runs of the real thing: a few steps of training on digits."""
-    from harness import compose
+    from harness.app import compose
 
     settings = ["seeds=1", "training.max_steps=20", "factors={}"]
     experiment = load("it.yaml", settings)

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 import harness
-from harness import compose, previewing, reporting, search
+from harness.app import compose, previewing, reporting, search
 from harness.cli import main
 from harness.errors import ConfigError, DataError
 from harness.experiment.spec import RunSpec
@@ -333,7 +333,7 @@ def test_what_is_instant_imports_no_optuna(fake: Fake, harness_: Any, arguments:
     harness_("run", "it.yaml")
     Path("results/mlflow.db").unlink(missing_ok=True)
     script = (
-        "import sys\nfrom harness import compose\nfrom harness.cli import main\n"
+        "import sys\nfrom harness.app import compose\nfrom harness.cli import main\n"
         "compose.is_behind = lambda *args: False\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"

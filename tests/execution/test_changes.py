@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harness import compose
+from harness.app import compose
 from harness.cli import main
 from harness.datasets.base import forget
 from harness.execution.changes import changes

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import options
+from harness.app import options
+from harness.app.options import Options, make_executor
 from harness.execution.executors.handle import KEPT_MEMORY
 from harness.execution.executors.local import Local
 from harness.execution.executors.resources import Layout
@@ -16,7 +17,6 @@ from harness.execution.runner import run
 from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
-from harness.options import Options, make_executor
 
 PLUGIN = '''
 import json, os

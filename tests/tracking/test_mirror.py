@@ -915,7 +915,7 @@ def test_runs_of_another_results_folder_on_a_shared_store_are_not_ours_to_mark(
 
 
 def test_a_command_with_a_changed_file_marks_the_runs_of_before(tmp_path, blank, read):
-    from harness.compose import run_experiment
+    from harness.app.compose import run_experiment
     from tests.conftest import tiny
 
     results = tmp_path / "results"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from harness import compose
 from harness.analysis.compare import Panel, chosen, differences, leaderboard
 from harness.analysis.findings import CONFIRMED, Findings, command, find
 from harness.analysis.images import image_scores
@@ -18,6 +17,8 @@ from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.tables import PANEL, runs_table, stored_specs
 from harness.analysis.tuned import Searched
+from harness.app import compose
+from harness.app.options import Options, check_options
 from harness.errors import ConfigError, DataError, StoreError, TrackingError, counted, listing
 from harness.execution.store import Store
 from harness.experiment.design import NOTHING
@@ -26,7 +27,6 @@ from harness.experiment.schema import Experiment
 from harness.experiment.space import own_values
 from harness.experiment.spec import RunSpec, recipe_of
 from harness.experiment.tune import tuned_name
-from harness.options import Options, check_options
 from harness.tracking import summary
 from harness.tuning import tuned
 

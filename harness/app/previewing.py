@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import compose
 from harness.analysis.chart import Picture
 from harness.analysis.report.write import preview_page
+from harness.app import compose
+from harness.app.options import select
 from harness.datasets.base import Dataset
 from harness.errors import StoreError, TrackingError
 from harness.execution.store import Store, write_atomically
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import RunSpec
-from harness.options import select
 from harness.tracking import summary
 from harness.tracking.keys import safe_name
 
@@ -80,7 +80,7 @@ def preview(
     Args:
         experiment: Whose recipes.
         folder: Where to.
-        only: Patterns as of `harness.options.select`.
+        only: Patterns as of `harness.app.options.select`.
         say: Is told what is being drawn.
         results: The results folder, which knows the recipes that were tuned.
 

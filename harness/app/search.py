@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from harness import compose
-from harness.compose import ExperimentOutcome, say
+from harness.app import compose
+from harness.app.compose import ExperimentOutcome, say
+from harness.app.options import GRID_LIMIT, Options, check_options, make_executor
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
 from harness.execution.store import Store
@@ -21,7 +22,6 @@ from harness.experiment.schema import Experiment, load
 from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
 from harness.experiment.tune import tuned_name
-from harness.options import GRID_LIMIT, Options, check_options, make_executor
 from harness.terminal import Terminal
 from harness.tracking.mirror import misses
 from harness.tracking.studies import StudyRecord

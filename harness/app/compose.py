@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from harness.app.options import (
+    GRID_LIMIT,
+    Options,
+    check_options,
+    make_executor,
+    pending,
+    select,
+)
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted
 from harness.execution.changes import changes
@@ -25,14 +33,6 @@ from harness.experiment.model_names import OWN
 from harness.experiment.schema import Experiment, load
 from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
-from harness.options import (
-    GRID_LIMIT,
-    Options,
-    check_options,
-    make_executor,
-    pending,
-    select,
-)
 from harness.strategies.base import head_of
 from harness.terminal import Terminal
 from harness.tracking.address import resolve

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-all check lint types imports faults bench audit clean
+.PHONY: quickstart test test-all check lint types imports faults bench model-names audit clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -41,6 +41,10 @@ bench: .venv/.bench
 .venv/.bench: .venv/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	touch $@
+
+# the names of torchvision's and timm's models that a plan knows without importing them
+model-names: .venv/.bench
+	$(BIN)/python -m tests.published_models
 
 # known holes in the versions of constraints.txt; asks the network, so `check` and CI do not run it
 audit: .venv/.installed

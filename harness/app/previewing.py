@@ -26,10 +26,6 @@ ALONE = ("augment", "weighted_sampler", "smote", "mixup", "cutmix")
 """What is drawn of a dataset alone: each with its defaults."""
 
 
-FOR_TABLES = ("weighted_sampler", "smote", "mixup")
-"""The same of a table."""
-
-
 @dataclass(frozen=True)
 class Previewed:
     """What was drawn.

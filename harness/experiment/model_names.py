@@ -1,15 +1,16 @@
 """Names of the networks, known without importing torch.
 
-torchvision's and timm's names are read off their source, where every model stands under the
-decorator ``@register_model``: importing either library takes seconds, and a plan has no other use
-for it. Building a network is the business of `harness.training.models`.
+The names of torchvision's and timm's networks are in ``published_models.json``, which ``make
+model-names`` writes anew: importing either library takes seconds, and a plan has no other use for
+it. Only of a name that is not in the list the installed library is asked, which may be newer.
+Building a network is the business of `harness.training.models`.
 """
 
 import functools
 import importlib.util
-import re
-from collections.abc import Iterator
-from pathlib import Path
+import json
+from importlib import resources
+from typing import Any
 
 from harness.errors import ConfigError, did_you_mean, listing
 
@@ -27,17 +28,6 @@ TIMM = "timm/"
 
 _TIMM_WEIGHTS = ("default", "true")
 """timm's own choice; other weights are named by the model's tag, ``timm/resnet50.a1_in1k``."""
-
-_ENUM = re.compile(r"^class (\w+_Weights)\(WeightsEnum\):\n((?:(?:    .*)?\n)*)", re.MULTILINE)
-_MEMBER = re.compile(r"^    ([A-Z]\w*) = ", re.MULTILINE)
-_TAKES = re.compile(
-    r"^def (\w+)\(\s*\*?,?\s*weights: (?:Optional\[)?[\"']?(\w+_Weights)", re.MULTILINE
-)
-_REGISTERED = re.compile(
-    r"^@register_model(?:\((?:name=)?(?:[\"'](?P<name>\w+)[\"'])?\))?\s*?$"
-    r".*?^def (?P<function>\w+)\(",
-    re.MULTILINE | re.DOTALL,
-)
 
 
 def model_names() -> list[str]:
@@ -57,10 +47,18 @@ def check_model_name(name: str) -> None:
         ConfigError: The name is unknown, or timm is asked for and not installed.
     """
     if name.startswith(TIMM):
-        _check(name, TIMM, _timm_names())
+        if importlib.util.find_spec("timm") is None:
+            raise ConfigError(
+                "models timm/… need the package timm: pip install 'imbalance-harness[timm]'"
+            )
+        # a name may end in the tag of its weights: resnet50.a1_in1k
+        plain = name.removeprefix(TIMM).partition(".")[0]
+        if plain not in _listed()["timm"]["models"] and plain not in _installed_timm():
+            raise _unknown(name, TIMM, _installed_timm())
     elif name.startswith(TORCHVISION):
-        _check(name, TORCHVISION, torchvision_names())
-    elif name not in OWN and name not in torchvision_names():
+        if not _in_torchvision(name.removeprefix(TORCHVISION)):
+            raise _unknown(name, TORCHVISION, torchvision_names())
+    elif name not in OWN and not _in_torchvision(name):
         known = model_names()
         raise ConfigError(
             f"unknown model '{name}'{did_you_mean(name, known)} "
@@ -68,14 +66,13 @@ def check_model_name(name: str) -> None:
         )
 
 
-def _check(name: str, prefix: str, known: frozenset[str]) -> None:
-    # a timm name may end in the tag of its weights: resnet50.a1_in1k
-    plain = name.removeprefix(prefix)
-    if prefix == TIMM:
-        plain = plain.partition(".")[0]
-    if plain not in known:
-        near = did_you_mean(name, (prefix + other for other in known))
-        raise ConfigError(f"unknown model '{name}'{near}")
+def _in_torchvision(name: str) -> bool:
+    return name in torchvision_names() or name in _installed_torchvision()
+
+
+def _unknown(name: str, prefix: str, known: frozenset[str]) -> ConfigError:
+    near = did_you_mean(name, (prefix + other for other in known))
+    return ConfigError(f"unknown model '{name}'{near}")
 
 
 def is_published(name: str, weights: str) -> bool:
@@ -107,45 +104,34 @@ def published_hint(name: str, weights: str) -> str:
 
 def torchvision_names() -> frozenset[str]:
     """Return torchvision's classification models, without a prefix."""
-    return _registered("torchvision")
-
-
-def _timm_names() -> frozenset[str]:
-    if importlib.util.find_spec("timm") is None:
-        raise ConfigError(
-            "models timm/… need the package timm: pip install 'imbalance-harness[timm]'"
-        )
-    return _registered("timm")
+    return frozenset(_listed()["torchvision"]["models"])
 
 
 def _published_names(model: str) -> tuple[str, ...]:
-    return _torchvision_weights().get(model, ())
+    known = _listed()["torchvision"]["models"]
+    return tuple(known[model] if model in known else _installed_torchvision().get(model, ()))
 
 
 @functools.cache
-def _torchvision_weights() -> dict[str, tuple[str, ...]]:
-    """Return the names of published weights by model, by source."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in _sources("torchvision"):
-        enums = {name: tuple(_MEMBER.findall(body)) for name, body in _ENUM.findall(text)}
-        found |= {model: enums[enum] for model, enum in _TAKES.findall(text) if enum in enums}
-    return found
+def _listed() -> dict[str, Any]:
+    text = (resources.files("harness.experiment") / "published_models.json").read_text("utf-8")
+    listed: dict[str, Any] = json.loads(text)
+    return listed
 
 
 @functools.cache
-def _registered(package: str) -> frozenset[str]:
-    """Return the names under ``@register_model`` in ``package/models/*.py``, by source."""
-    return frozenset(
-        match["name"] or match["function"]
-        for text in _sources(package)
-        for match in _REGISTERED.finditer(text)
-    )
+def _installed_torchvision() -> dict[str, tuple[str, ...]]:
+    """Return the names of published weights by model, as the installed torchvision has them."""
+    from torchvision import models
+
+    return {
+        name: tuple(models.get_model_weights(name).__members__)
+        for name in models.list_models(module=models)
+    }
 
 
-def _sources(package: str) -> Iterator[str]:
-    """Yield the source of each file ``package/models/*.py``."""
-    spec = importlib.util.find_spec(package)  # finds a top-level package without importing it
-    places = [] if spec is None else spec.submodule_search_locations or []
-    for place in places:
-        for file in sorted((Path(place) / "models").glob("*.py")):
-            yield file.read_text(encoding="utf-8")
+@functools.cache
+def _installed_timm() -> frozenset[str]:
+    import timm
+
+    return frozenset(timm.list_models())

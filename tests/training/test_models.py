@@ -53,14 +53,26 @@ def saved(tmp_path):
 
 
 def test_names_are_those_of_torchvision():
+    import torchvision
     from torchvision import models
 
     want = set(models.list_models(module=models))
-    assert model_names.torchvision_names() == want
+    listed = model_names._listed()["torchvision"]
+    if listed["version"] == torchvision.__version__.partition("+")[0]:  # make model-names
+        weights = {name: list(models.get_model_weights(name).__members__) for name in want}
+        assert listed["models"] == weights
     names = model_names.model_names()
     assert names[:4] == list(model_names.OWN)
     assert "torchvision/resnet18" in names
     assert len(names) == len(set(names)) == len(want) + 4
+
+
+def test_a_model_that_is_newer_than_the_list_is_asked_of_the_library(monkeypatch):
+    kept = {"mobilenet_v2": ["IMAGENET1K_V1"]}
+    monkeypatch.setattr(model_names, "_listed", lambda: {"torchvision": {"models": kept}})
+    check_model_name("torchvision/resnet50")
+    assert model_names.is_published("resnet50", "IMAGENET1K_V2")
+    assert not model_names.is_published("resnet50", "IMAGENET1K_V3")
 
 
 def test_names_are_known_without_torch():
@@ -435,6 +447,9 @@ def create_model(name, pretrained=False, **options):
         raise ConnectionResetError("hub is away")
     return tinynet(pretrained, **options)
 
+def list_models():
+    return ["tinynet"]
+
 def get_pretrained_cfg(name):
     return SimpleNamespace(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 """
@@ -464,11 +479,11 @@ def timm(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
         monkeypatch.delitem(sys.modules, name)
-    model_names._registered.cache_clear()
+    model_names._installed_timm.cache_clear()
     yield
     for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
         del sys.modules[name]
-    model_names._registered.cache_clear()
+    model_names._installed_timm.cache_clear()
 
 
 @pytest.mark.usefixtures("timm")

@@ -8,7 +8,6 @@ A file that turns out torn is ignored and replaced.
 import json
 import logging
 import os
-import sys
 import tempfile
 import time
 import uuid
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 
 from harness.errors import DataError
@@ -34,20 +34,12 @@ def folder() -> Path:
     given = os.environ.get(VARIABLE)
     if given:
         return Path(given).expanduser().absolute()
-    return _user_caches() / "imbalance-harness"
-
-
-def _user_caches() -> Path:
     try:
-        home = Path.home()
+        Path.home()
     except RuntimeError:  # no HOME, and a user whom the system does not know, as in containers
-        return Path(tempfile.gettempdir())
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    given = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    return given if given.is_absolute() else home / ".cache"
+        return Path(tempfile.gettempdir()) / "imbalance-harness"
+    own = platformdirs.user_cache_path("imbalance-harness", appauthor=False, opinion=False)
+    return own.absolute()
 
 
 @contextmanager

@@ -78,6 +78,21 @@ def test_the_changelog_has_the_version_or_what_is_to_come() -> None:
     assert f"[{harness.__version__}]" in page or "[Unreleased]" in page
 
 
+def test_the_design_names_every_room_and_no_other() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+/`(?:, )?)+) \|", page, re.MULTILINE)
+    named = {room for row in rows for room in re.findall(r"`(\w+)/`", row)}
+    assert named == {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")}
+    modules = {path.stem for path in (ROOT / "harness").glob("[a-z]*.py")}
+    assert [name for name in sorted(modules) if f"`{name}`" not in page] == []
+
+
+def test_the_glossary_is_short() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").partition("## Words")[2]
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert 10 < len(rows) - 1 <= 30
+
+
 def test_what_asks_the_network_is_no_part_of_what_ci_runs() -> None:
     rules = dict(re.findall(r"^([a-z-]+):(.*)$", text_of(ROOT / "Makefile"), re.MULTILINE))
     assert "audit" in rules

@@ -120,4 +120,5 @@ def _gains(table: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
     made = pd.DataFrame({"nothing": groups["base"].mean(), "gain": gain.mean()})
     made["pairs"] = gain.count()
     found = intervals.over_seeds(made["gain"], gain.std(), made["pairs"], groups["folds"].first())
+    found = found.within(1.0)  # each measure is a share
     return made.assign(low=found.low, high=found.high)

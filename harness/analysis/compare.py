@@ -11,10 +11,10 @@ import pandas as pd
 
 from harness.analysis import intervals
 from harness.analysis.images import ImageScores
-from harness.analysis.intervals import MARGIN
+from harness.analysis.intervals import MARGIN, Interval
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
 from harness.experiment.design import NOTHING
-from harness.experiment.metric_names import METRICS
+from harness.experiment.metric_names import METRICS, span
 
 Panel = tuple[str, str, str]
 """Dataset, reference, model."""
@@ -47,18 +47,19 @@ def differences(
     folds = groups["folds"].first()
     mean, sd, size = (getattr(groups[metrics], of)() for of in ("mean", "std", "count"))
     anew = _on_new_images(paired, images or {})
-    unknown = (float("nan"), float("nan"))
+    none = intervals.of_blocks([])
     tables = []
     for name in metrics:
         table = pd.DataFrame({"gain": mean[name], "pairs": size[name], "sd": sd[name]})
         table = table[table["pairs"] > 0]
         found = intervals.over_seeds(
             table["gain"], table["sd"], table["pairs"], folds.loc[table.index]
-        )
+        ).within(span(name))
         table["low"], table["high"], table["p"] = found.low, found.high, found.p
         table["verdict"] = intervals.verdicts(found.low, found.high, margin, METRICS[name])
-        ends = [anew.get(group, unknown) for group in table.index]
-        table["new_low"], table["new_high"] = [e[0] for e in ends], [e[1] for e in ends]
+        ends = [anew.get(group, none).within(span(name)) for group in table.index]
+        table["new_low"] = [float(interval.low) for interval in ends]
+        table["new_high"] = [float(interval.high) for interval in ends]
         tables.append(table.assign(metric=name).reset_index())
     columns = [*GROUP, *_DIFFERENCE]
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
@@ -90,9 +91,9 @@ def _paired(runs: pd.DataFrame, metrics: Sequence[str], baseline: str) -> pd.Dat
 
 def _on_new_images(
     paired: pd.DataFrame, images: Mapping[Panel, ImageScores]
-) -> dict[Any, tuple[float, float]]:
+) -> dict[Any, Interval]:
     """Return the interval on new images of each recipe whose predictions were read."""
-    found: dict[Any, tuple[float, float]] = {}
+    found: dict[Any, Interval] = {}
     if not images:
         return found
     for group, pairs in paired.groupby(GROUP, sort=False):
@@ -100,8 +101,7 @@ def _on_new_images(
         scores = images.get((dataset, reference, model))
         keys = pairs[["key", "key_base"]].to_numpy()
         if scores is not None and set(keys.flat) <= scores.keys():
-            interval = scores.interval([{key: 1.0, base: -1.0} for key, base in keys])
-            found[group] = float(interval.low), float(interval.high)
+            found[group] = scores.interval([{key: 1.0, base: -1.0} for key, base in keys])
     return found
 
 
@@ -214,7 +214,7 @@ def on_balanced(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
                 continue
             values = pd.concat([cells[cell] for cell in needed], axis=1).dropna().to_numpy()
             here, there = values[:, 0] - values[:, 1], values[:, 2] - values[:, 3]
-            found = intervals.of_blocks(here - there, _folds(runs))
+            found = intervals.of_blocks(here - there, _folds(runs)).within(2 * span(metric))
             gains = (here.mean(), there.mean()) if len(values) else (float("nan"),) * 2
             rows.append([dataset, model, recipe, *gains, *map(float, found[:3]), len(values)])
     columns = ["dataset", "model", "recipe", "gain", "balanced_gain"]

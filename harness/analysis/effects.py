@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.analysis import intervals
+from harness.analysis import incomplete, intervals
 from harness.analysis.compare import Panel
 from harness.analysis.images import ImageScores
 from harness.analysis.intervals import MARGIN, Floats, Interval
 from harness.analysis.tables import BLOCK, DONE, FACTOR, PANEL
 from harness.experiment.design import NONE, Design
-from harness.experiment.metric_names import METRICS
+from harness.experiment.metric_names import METRICS, span
 
 Cell = tuple[str, ...]
 """The level of each factor."""
@@ -37,7 +37,7 @@ ESTIMANDS: dict[Design, str] = {
 }
 """What a main effect means, by design."""
 
-_VALUES = ["estimate", "low", "high", "p", "df", "blocks", "pairs", "possible"]
+_VALUES = ["estimate", "low", "high", "p", "df", "blocks", "pairs", "possible", "lost"]
 _MAIN = ["dataset", "model", "factor", "level", "metric", *_VALUES, "p_holm", "verdict"]
 _TWO = ["dataset", "model", "factor_a", "level_a", "factor_b", "level_b", "metric", *_VALUES]
 
@@ -101,14 +101,14 @@ def _main(
         for factor, level in _treatments(levels):
             pairs = list(_pairs(levels, factor, level, design))
             found = panel.contrast(metric, pairs, (1, -1))
-            anew = panel.on_new_images(found, scores)
+            anew = found.on_new_images(scores, span(metric))
             rows.append(
                 {
                     **panel.name,
                     "factor": factor,
                     "level": level,
                     "metric": metric,
-                    **found.row(len(pairs)),
+                    **found.row(len(pairs), span(metric)),
                     "new_low": float(anew.low),
                     "new_high": float(anew.high),
                 }
@@ -146,6 +146,7 @@ def interactions(
         margin: Largest difference that does not matter.
     """
     levels = levels_of(runs) if levels is None else levels
+    size = 2 * span(metric)
     rows = []
     for panel in _panels(runs, [metric], levels):
         for (a, at_a), (b, at_b) in itertools.combinations(_treatments(levels), 2):
@@ -158,7 +159,7 @@ def interactions(
             cells = [tuple(_cell(levels, at) for at in four) for four in fours]
             found = panel.contrast(metric, cells, (1, -1, -1, 1))
             names = {"factor_a": a, "level_a": at_a, "factor_b": b, "level_b": at_b}
-            rows.append({**panel.name, **names, "metric": metric, **found.row(len(cells))})
+            rows.append({**panel.name, **names, "metric": metric, **found.row(len(cells), size)})
     table = _with_pooled(pd.DataFrame(rows, columns=_TWO), _TWO[2:6])
     return table.assign(
         verdict=intervals.verdicts(table["low"], table["high"], margin, METRICS[metric])
@@ -196,22 +197,59 @@ class Contrast:
     """A contrast of cells that was estimated.
 
     Attributes:
-        values: ``float64[blocks]``: one value per block.
-        keys: Per block, the weight of each run by its key.
-        pairs: Matching tuples of cells that went in.
+        each: ``float64[blocks, tuples]``: its value in each tuple of cells, 0 without a run.
+        there: ``bool[blocks, tuples]``: where it has one.
+        fitted: What the value of each block is made of.
+        keys: ``object[blocks, tuples, cells]``: the runs.
+        signs: With which sign each cell counts.
         folds: Number of folds, or 0.
     """
 
-    values: Floats
-    keys: tuple[dict[str, float], ...]
-    pairs: int
+    each: Floats
+    there: NDArray[np.bool_]
+    fitted: incomplete.Fit
+    keys: NDArray[Any]
+    signs: Sequence[int]
     folds: int
 
-    def row(self, possible: int) -> dict[str, Any]:
-        """Return the estimate and what it rests on as columns."""
-        found = intervals.of_blocks(self.values, self.folds)
+    def row(self, possible: int, size: float) -> dict[str, Any]:
+        """Return the estimate and what it rests on as columns.
+
+        Args:
+            possible: Tuples of cells of a complete design.
+            size: Largest value that the contrast can have.
+        """
+        found = intervals.of_blocks(self._values(), self.folds).within(size)
         ends = {name: float(getattr(found, name)) for name in _VALUES[:5]}
-        return {**ends, "blocks": len(self.values), "pairs": self.pairs, "possible": possible}
+        blocks, pairs = self.each.shape
+        counts = {"blocks": blocks, "pairs": pairs, "possible": possible}
+        return {**ends, **counts, "lost": int((~self.there).sum())}
+
+    def _values(self) -> Floats:
+        """Return one value per block, ``float64[blocks]``, as far apart as they are uncertain."""
+        if self.there.all():
+            return np.asarray(self.each.mean(axis=1)) if self.each.size else np.empty(0)
+        values = np.einsum("bdr,dr->b", self.fitted.weights, self.each)
+        mean = values.mean()
+        return np.asarray(mean + (values - mean) * np.sqrt(self.fitted.widening))
+
+    def on_new_images(self, scores: ImageScores | None, size: float) -> Interval:
+        """Return the interval for new images, or none."""
+        if scores is None or not self.there.any() or not self._used() <= scores.keys():
+            return intervals.of_blocks([])
+        blocks = [
+            {
+                str(key): float(weight * sign)
+                for weight, keys in zip(weights[self.there], self.keys[self.there], strict=True)
+                if weight
+                for key, sign in zip(keys, self.signs, strict=True)
+            }
+            for weights in self.fitted.weights
+        ]
+        return scores.interval(blocks, self.fitted.widening).within(size)
+
+    def _used(self) -> set[str]:
+        return set(map(str, self.keys[self.there].flat))
 
 
 @dataclass(frozen=True)
@@ -238,38 +276,21 @@ class _Panel:
     def contrast(
         self, metric: str, tuples: Sequence[tuple[Cell, ...]], signs: Sequence[int]
     ) -> Contrast:
-        """Return the mean over complete tuples of cells, per block.
+        """Return the mean over tuples of cells, per block.
 
-        Every block averages over the same tuples: of those that are complete in the first j
-        blocks (fullest first), the j that keeps the most values decides.
+        Every block averages over the same tuples: those that are complete in any block. Where
+        runs are missing the values of blocks are those of `incomplete.fit`.
         """
         known = [t for t in tuples if all(cell in self.places for cell in t)]
-        nothing = Contrast(np.empty(0), (), 0, self.folds)
-        if not known:
-            return nothing
-        columns = np.array([[self.places[cell] for cell in t] for t in known])
+        columns = np.array([[self.places[cell] for cell in t] for t in known], np.int64)
+        columns = columns.reshape(len(known), len(signs))
         each = self.values[metric][:, columns] @ np.array(signs, float)
-        there = ~np.isnan(each)
-        order = np.argsort(-there.sum(axis=1), kind="stable")
-        common = np.logical_and.accumulate(there[order], axis=0)
-        kept = common.sum(axis=1) * np.arange(1, len(order) + 1)
-        if not kept.max():
-            return nothing
-        last = len(kept) - 1 - int(np.argmax(kept[::-1]))  # of equals, more blocks
-        blocks, pairs = np.sort(order[: last + 1]), np.flatnonzero(common[last])
-        weights: dict[int, float] = {}
-        for column, sign in zip(columns[pairs].T, signs, strict=True):
-            for place in column:
-                weights[int(place)] = weights.get(int(place), 0.0) + sign / len(pairs)
-        keys = tuple({str(self.keys[b, c]): w for c, w in weights.items()} for b in blocks)
-        return Contrast(each[blocks][:, pairs].mean(axis=1), keys, len(pairs), self.folds)
-
-    def on_new_images(self, found: Contrast, scores: ImageScores | None) -> Interval:
-        """Return the interval of a contrast for new images, or none."""
-        read = scores.keys() if scores is not None else set()
-        if scores is None or not found.keys or any(not keys.keys() <= read for keys in found.keys):
-            return intervals.of_blocks([])
-        return scores.interval(found.keys)
+        fitted = incomplete.fit(~np.isnan(each))
+        each = each[np.ix_(fitted.blocks, fitted.rows)]
+        keys = self.keys[fitted.blocks][:, columns[fitted.rows]]
+        return Contrast(
+            np.nan_to_num(each), ~np.isnan(each), fitted, keys, tuple(signs), self.folds
+        )
 
 
 def _panels(runs: pd.DataFrame, metrics: Sequence[str], levels: Levels) -> Iterator[_Panel]:
@@ -307,14 +328,15 @@ def _with_pooled(table: pd.DataFrame, what: Sequence[str]) -> pd.DataFrame:
         if len(part) < 2 or known.empty:
             continue
         columns = (known[name].to_numpy(float) for name in ("estimate", "low", "high", "df"))
-        found = intervals.pooled(*columns)
+        size = (2 if "factor_a" in what else 1) * span(str(part["metric"].iloc[0]))
+        found = intervals.pooled(*columns).within(size)
         rows.append(
             {
                 **dict(zip(["model", *what], key, strict=True)),
                 "dataset": POOLED,
                 "metric": part["metric"].iloc[0],
                 **{name: float(getattr(found, name)) for name in _VALUES[:5]},
-                **{name: int(known[name].sum()) for name in ("blocks", "pairs")},
+                **{name: int(known[name].sum()) for name in ("blocks", "pairs", "lost")},
                 "possible": int(part["possible"].sum()),
             }
         )

@@ -80,15 +80,15 @@ class ImageScores:
         """Return the keys of the runs."""
         return self._scores.keys()
 
-    def interval(self, blocks: Sequence[Mapping[str, float]]) -> Interval:
+    def interval(self, blocks: Sequence[Mapping[str, float]], widening: float = 1.0) -> Interval:
         """Return the mean of a contrast of runs, with its interval on new images.
 
         Args:
             blocks: The contrast within each seed: the weight of each run by its key.
+            widening: As of `ImageSample.interval`.
         """
-        return self.sample.interval(
-            np.stack([sum(w * self._scores[key] for key, w in block.items()) for block in blocks])
-        )
+        scores = [sum(w * self._scores[key] for key, w in block.items()) for block in blocks]
+        return self.sample.interval(np.stack(scores), widening)
 
 
 @dataclass

@@ -3,6 +3,8 @@
 Pure names: what a metric computes is in `harness.training.metrics`, which a plan does not import.
 """
 
+import math
+
 METRICS: dict[str, bool] = {
     "accuracy": True,
     "balanced_accuracy": True,
@@ -18,6 +20,14 @@ METRICS: dict[str, bool] = {
     "recall_few": True,
 }
 """Summary metric -> whether higher is better."""
+
+_SPANS = {"mcc": 2.0, "nll": math.inf}
+
+
+def span(metric: str) -> float:
+    """Return the largest difference that two values of a metric can have: 1 of a share."""
+    return _SPANS.get(metric, 1.0 if metric in METRICS else math.inf)
+
 
 QUICK = ("accuracy", "balanced_accuracy", "macro_f1", "worst_class_recall", "nll")
 """The metrics that are computed at every validation during training."""

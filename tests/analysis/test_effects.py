@@ -174,8 +174,8 @@ def test_hand_named_recipes_and_the_reference_play_no_part():
     assert row(table, factor="a")["estimate"] == pytest.approx(0.1)
 
 
-def test_incomplete_pairs_are_left_out_of_every_seed_and_counted():
-    """Pairs differ in worth: a pair that is dropped in one seed alone would bias that seed."""
+def test_a_pair_that_is_missing_at_a_seed_is_told_by_the_others():
+    """Pairs differ in worth: leaving one out, at one seed or at all, would be another effect."""
 
     def value(at, seed):
         if at == {"a": "x", "b": "y", "c": "none"} and seed == 1:
@@ -183,13 +183,70 @@ def test_incomplete_pairs_are_left_out_of_every_seed_and_counted():
         on = at["a"] == "x"
         return 0.5 + on * (0.1 + 0.01 * seed) + 0.5 * (on and at["b"] == "y")
 
-    runs = crossed(THREE, value)
-    found = row(main_effects(runs, METRIC), factor="a")
-    assert (found["pairs"], found["possible"], found["blocks"]) == (3, 4, 4)
-    of_seeds = 0.1 + 0.5 / 3 + 0.01 * np.arange(4)
-    low, high = stats.ttest_1samp(of_seeds, 0).confidence_interval()
+    found = row(main_effects(crossed(THREE, value), METRIC), factor="a")
+    assert (found["pairs"], found["possible"], found["blocks"], found["lost"]) == (4, 4, 4, 1)
+    of_seeds = 0.1 + 0.5 / 2 + 0.01 * np.arange(4)
     assert found["estimate"] == pytest.approx(of_seeds.mean())
-    assert (found["low"], found["high"]) == (pytest.approx(low), pytest.approx(high))
+    low, high = stats.ttest_1samp(of_seeds, 0).confidence_interval()
+    width = (found["high"] - found["low"]) / (high - low)
+    assert 1 - 1e-9 < width < 1.1, "of the same four seeds"
+
+
+def test_with_missing_runs_estimates_are_those_of_least_squares():
+    """Of differences on pairs and seeds, see statsmodels."""
+    rng = np.random.default_rng(5)
+    lost = {("x", "y", "z", 1), ("none", "none", "z", 2), ("x", "none", "none", 2)}
+    runs = crossed(
+        THREE,
+        lambda at, seed: None if (*at.values(), seed) in lost else rng.normal(0, 0.1),
+        seeds=4,
+    )
+    wide = runs.pivot(
+        index=["factor.b", "factor.c", "seed"], columns="factor.a", values=f"test_{METRIC}"
+    ).astype(float)
+    each = (wide["x"] - wide["none"]).dropna().rename("d").reset_index()
+    each["pair"] = each["factor.b"] + each["factor.c"]
+    fit = smf.ols("d ~ C(pair, Sum) + C(seed, Sum)", each).fit()
+    found = row(main_effects(runs, METRIC), factor="a")
+    assert found["estimate"] == pytest.approx(fit.params["Intercept"])
+    assert found["lost"] == 3
+
+
+def failing(rng, seeds, both, share):
+    """Return runs of a 2³ of which a share failed, with an interaction of two factors."""
+    value = noisy(rng, a=0.1, both=both)
+    return crossed(THREE, lambda at, seed: None if rng.random() < share else value(at, seed), seeds)
+
+
+def coverage_with_failures(rng, seeds, studies):
+    inside = []
+    for _ in range(studies):
+        table = main_effects(failing(rng, seeds, 0.2, 0.06), METRIC, exploratory=True)
+        found = row(table, factor="a")
+        if np.isfinite(found["low"]):
+            inside.append(found["low"] <= 0.2 <= found["high"])
+    assert len(inside) > 0.95 * studies
+    return np.mean(inside)
+
+
+def test_intervals_cover_where_runs_failed_and_factors_depend_on_each_other():
+    rng = np.random.default_rng(1)
+    assert coverage_with_failures(rng, 5, 200) >= 0.91  # 95 % less nearly three standard errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_coverage_over_2000_studies_with_failures(seeds):
+    assert 0.93 < coverage_with_failures(np.random.default_rng(seeds), seeds, 2000) < 0.97
+
+
+def test_no_interval_of_a_share_is_wider_than_a_share():
+    cells = {"none": [0.1, 0.9, 0.5], "x": [0.8, 0.2, 0.6]}
+    runs = crossed(TWO, lambda at, seed: cells[at["a"]][seed], seeds=3)
+    runs["test_nll"] = runs[f"test_{METRIC}"]
+    effect = row(main_effects(runs, METRIC), factor="a")
+    assert (effect["low"], effect["high"]) == (-1.0, 1.0)
+    assert row(main_effects(runs, "nll"), factor="a")["high"] > 1.5, "this is no share"
 
 
 def test_a_seed_that_has_hardly_begun_is_left_out_instead_of_the_pairs():
@@ -268,6 +325,19 @@ def test_a_table_without_factors_has_no_effects():
     assert main_effects(runs, METRIC).empty
     assert interactions(runs, METRIC).empty
     assert main_effects(crossed(TWO, lambda at, seed: 1.0), "nll").empty
+
+
+def test_effects_on_new_images_use_what_is_there_too(make):
+    def fail(spec):
+        return "failed" if (spec.recipe, spec.seed) == ("mixup", 1) else "done"
+
+    runs = load_results(make(fail=fail, worth=by_level({"mixup": 0.6})).store.path)
+    found = row(
+        main_effects(runs, METRIC, images=image_scores(runs, METRIC).scores), factor="mixup"
+    )
+    assert (found["pairs"], found["lost"], found["blocks"]) == (2, 1, 4)
+    middle = (found["new_low"] + found["new_high"]) / 2
+    assert middle == pytest.approx(found["estimate"], abs=1e-6)
 
 
 def test_effects_on_new_images_average_over_the_same_cells(make):

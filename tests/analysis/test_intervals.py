@@ -170,7 +170,7 @@ def test_new_images_by_hand():
     """Two classes of three and two images, three seeds, by loops."""
     rng = np.random.default_rng(4)
     classes, weights = np.array([0, 0, 0, 1, 1]), np.array([1, 1, 1, 1.5, 1.5]) / 6
-    scores = rng.normal(size=(3, 5))
+    scores = rng.normal(size=(3, 5)) + rng.normal(size=5)
     totals = [sum(weights[i] * scores[s, i] for i in range(5)) for s in range(3)]
     a = np.var(totals, ddof=1) / 3
     b = sum(0.5**2 * np.var(scores.mean(0)[classes == k], ddof=1) / (3 - k) for k in (0, 1))
@@ -182,15 +182,81 @@ def test_new_images_by_hand():
     interval = ImageSample(weights, classes).interval(scores)
     variance = a + max(b - c, 0)
     assert interval.estimate == pytest.approx(np.mean(totals))
-    df = variance**2 / (a**2 / 2 + sum(
+    assert b > c
+    df_of_images = b**2 / sum(
         (0.5**2 * np.var(scores.mean(0)[classes == k], ddof=1) / (3 - k)) ** 2 / (2 - k)
         for k in (0, 1)
-    ))  # fmt: skip
+    )
+    df = variance**2 / (a**2 / 2 + (b - c) ** 2 / df_of_images)
     half = max(
         stats.t.ppf(0.975, df) * np.sqrt(variance),
         stats.t.ppf(0.975, 2) * np.sqrt(a),
     )
     assert interval.high - interval.estimate == pytest.approx(half)
+
+
+def test_where_images_add_nothing_the_degrees_of_freedom_are_those_of_the_seeds():
+    """Scores without an effect of the image: B − C is clipped at 0 in half of the studies."""
+    rng = np.random.default_rng(7)
+    classes = np.repeat(np.arange(3), 20)
+    scores = rng.normal(0, 0.3, (500, 3, 60)) + rng.normal(0, 0.01, (500, 3, 1))
+    here = of_blocks(scores.mean(-1))
+    anew = ImageSample(np.full(60, 1 / 60), classes).interval(scores)
+    clipped = np.isclose(anew.high - anew.low, here.high - here.low)
+    assert 0.2 < clipped.mean() < 1
+    assert np.unique(anew.df[clipped]) == [2]
+    assert anew.df.min() >= 2
+
+
+LONG_TAILED = np.array([200, 100, 40, 20, 10])
+"""Test images per class."""
+
+
+def right_or_wrong(rng, studies, seeds, of_seed, of_image):
+    """Return which of two equal recipes is right more often, ``[studies, seeds, images]``."""
+    classes = np.repeat(np.arange(5), LONG_TAILED)
+    ease = np.array([1.6, 1.2, 0.9, 0.5, 0.2])[classes]
+    shared = of_image * rng.normal(size=(studies, 1, len(classes)))
+
+    def right():
+        at = ease + shared + rng.normal(0, of_seed, (studies, seeds, 1))
+        return rng.random((studies, seeds, len(classes))) < 1 / (1 + np.exp(-3 * at))
+
+    return right().astype(np.float32) - right()
+
+
+def coverage_of_right_and_wrong(rng, chunks, *spreads):
+    classes = np.repeat(np.arange(5), LONG_TAILED)
+    sample = ImageSample(1 / (5 * LONG_TAILED[classes]), classes)
+    inside = []
+    for _ in range(chunks):
+        interval = sample.interval(right_or_wrong(rng, 200, *spreads))
+        assert (interval.high - interval.low).max() < 2, "a share's difference cannot be as wide"
+        inside.append(covered(interval, 0.0))
+    return np.mean(inside)
+
+
+@pytest.mark.parametrize("spreads", [(3, 0.0, 0.3), (3, 0.2, 1.0)])
+def test_few_seeds_and_a_rare_class_cover_and_are_no_wider_than_a_share(spreads):
+    assert 0.93 < coverage_of_right_and_wrong(np.random.default_rng(0), 5, *spreads) < 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("of_seed", [0.0, 0.1, 0.2])
+@pytest.mark.parametrize("of_image", [0.0, 0.3, 1.0])
+def test_coverage_of_right_and_wrong_over_4000_studies(seeds, of_seed, of_image):
+    found = coverage_of_right_and_wrong(np.random.default_rng(0), 20, seeds, of_seed, of_image)
+    assert 0.93 < found < 0.97
+
+
+def test_an_interval_holds_nothing_that_cannot_be():
+    wild = of_blocks([0.9, -0.5, 0.8])
+    assert wild.high > 1
+    kept = wild.within(1.0)
+    assert (kept.low, kept.high) == (-1.0, 1.0)
+    assert kept.p == wild.p
+    assert np.isnan(of_blocks([0.1]).within(1.0).low)
 
 
 def test_the_harder_question_has_no_narrower_interval():
@@ -207,14 +273,14 @@ def test_the_harder_question_has_no_narrower_interval():
 
 def test_an_image_alone_in_its_class_borrows_the_variance_of_the_others():
     rng = np.random.default_rng(5)
-    scores = rng.normal(size=(4, 21))
+    scores = rng.normal(size=(4, 21)) + 2 * rng.normal(size=21)
     classes = np.repeat([0, 1, 2], [10, 10, 1])
     weights = np.array([0.046, 0.046, 0.08])[classes]
     images = ImageSample(weights, classes)
     without = ImageSample(weights * (classes < 2), classes)
     assert (images.alone, without.alone) == (pytest.approx(0.08), 0)
     width = [np.ptp([i.interval(scores).low, i.interval(scores).high]) for i in (images, without)]
-    assert width[0] > 1.1 * width[1]
+    assert width[0] > 1.03 * width[1]
     third = ImageSample(1 / (3 * np.bincount(classes)[classes]), classes)
     assert np.isnan(third.interval(scores).low), "a third of the metric hangs on one image"
     nobody = ImageSample(np.array([0.5, 0.5]), np.array([0, 1])).interval(rng.normal(size=(4, 2)))

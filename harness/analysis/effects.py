@@ -38,7 +38,7 @@ ESTIMANDS: dict[Design, str] = {
 """What a main effect means, by design."""
 
 _VALUES = ["estimate", "low", "high", "p", "df", "blocks", "pairs", "possible", "lost"]
-_MAIN = ["dataset", "model", "factor", "level", "metric", *_VALUES, "p_holm", "verdict"]
+_MAIN = ["dataset", "model", "factor", "level", "metric", *_VALUES, "p_holm", "asked", "verdict"]
 _TWO = ["dataset", "model", "factor_a", "level_a", "factor_b", "level_b", "metric", *_VALUES]
 
 
@@ -66,7 +66,8 @@ def main_effects(
     run in all of ``blocks``; where none does, the effect cannot be estimated. ``low, high`` is the
     95 % interval *on this test set*, ``new_low, new_high`` the one *on new images of this kind*
     where `images` has the panel. ``p_holm`` adjusts for all main effects on a metric (Holm 1979),
-    and ``verdict`` goes by it; the means over several datasets are a family of their own.
+    and ``verdict`` goes by it: an interval that excludes zero by itself may be ``undecided`` among
+    the ``asked`` that were asked at once. Means over several datasets are a family of their own.
 
     Args:
         runs: From `runs_table`; hand-named recipes and the balanced reference play no part.
@@ -123,7 +124,9 @@ def _judged(table: pd.DataFrame, margin: float, exploratory: bool) -> pd.DataFra
         return table
     if not exploratory:
         for members in (table["dataset"] == POOLED, table["dataset"] != POOLED):
-            table.loc[members, "p_holm"] = intervals.holm(table.loc[members, "p"].to_numpy(float))
+            p = table.loc[members, "p"].to_numpy(float)
+            table.loc[members, "p_holm"] = intervals.holm(p)
+            table.loc[members, "asked"] = int((~np.isnan(p)).sum())
     adjusted = None if exploratory else table["p_holm"]
     upwards = METRICS[str(table["metric"].iloc[0])]
     table["verdict"] = intervals.verdicts(table["low"], table["high"], margin, upwards, adjusted)

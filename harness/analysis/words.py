@@ -1,10 +1,12 @@
 """How numbers and names are written: points, signs, ranges, metrics in words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from harness.analysis.intervals import UNDECIDED
 from harness.experiment.metric_names import METRICS
 
 _PLAIN = ("nll", "mcc", "ece")
@@ -78,6 +80,19 @@ def joined(items: Sequence[str], most: int = 6) -> str:
     """Return ``a, b and c``; beyond `most`, how many more there are."""
     shown = [*items[:most], *([f"{len(items) - most} more"] if len(items) > most else [])]
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+
+
+def holm_says(row: Mapping[Any, Any]) -> str:
+    """Return why an effect is undecided whose interval, by itself, excludes zero; else nothing.
+
+    Args:
+        row: Of `harness.analysis.effects.main_effects`.
+    """
+    p, asked = row.get("p_holm", math.nan), row.get("asked", math.nan)
+    apart = row["low"] > 0 or row["high"] < 0
+    if row.get("verdict") != UNDECIDED or not apart or not math.isfinite(p):
+        return ""
+    return f"{asked:.0f} asked at once, p = {p:.2g} by Holm"
 
 
 def unreadable(file: Path, error: Exception) -> str:

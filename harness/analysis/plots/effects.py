@@ -9,7 +9,7 @@ import pandas as pd
 from harness.analysis import chart
 from harness.analysis.chart import BLUE, FAINT, GREY, INK, ORANGE, SERIES, WIDTH, Canvas, Picture
 from harness.analysis.intervals import BETTER, MARGIN, SAME, WORSE
-from harness.analysis.words import axis_of, in_words, unit_of
+from harness.analysis.words import axis_of, holm_says, in_words, unit_of
 
 _COLOURS = {BETTER: BLUE, WORSE: ORANGE, SAME: INK}
 
@@ -62,10 +62,12 @@ def _forest(rows: pd.DataFrame, title: str, margin: float) -> Picture:
     for place, row in enumerate(rows.to_dict("records")):
         y = top + step * place
         value = f"{unit.signed(row['estimate'])} {unit.interval(row['low'], row['high'])}".strip()
-        canvas.text(12, y + 14, row["label"], bold=True, room=WIDTH - 170)
-        canvas.text(WIDTH - 12, y + 14, value, "end", size=11.5)
+        why = holm_says(row)
+        canvas.text(12, y + 14, row["label"], bold=True, room=WIDTH - (240 if why else 170))
+        shown = f"{value} · p {row['p_holm']:.2g}" if why else value
+        canvas.text(WIDTH - 12, y + 14, shown, "end", size=11.5)
         _whisker(canvas, scale, y + 26, row, unit.scale)
-        said.append(f"{row['label']} {value}: {row.get('verdict', '')}")
+        said.append(f"{row['label']} {value}: {row.get('verdict', '')}{f' ({why})' if why else ''}")
     return canvas.picture(title, "; ".join(said) or "nothing could be estimated")
 
 

@@ -10,7 +10,7 @@ from harness.analysis.compare import Panel
 from harness.analysis.findings import Findings
 from harness.analysis.intervals import BETTER, EXPLORATORY, FEWEST_SEEDS, SAME, UNDECIDED, WORSE
 from harness.analysis.tables import records
-from harness.analysis.words import in_words, joined, seconds, unit_of
+from harness.analysis.words import holm_says, in_words, joined, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.experiment.metric_names import METRICS
@@ -172,7 +172,15 @@ def _factors(found: Findings, panel: Panel) -> Iterator[str]:
         if not math.isfinite(row["estimate"]):
             groups.setdefault("none", []).append(name)
             continue
-        value = f"{name} ({unit.signed(row['estimate'])})"
+        part = f", over {row['pairs']} of {row['possible']} pairs"
+        partly = part if row["pairs"] < row["possible"] else ""
+        value = f"{name} ({unit.signed(row['estimate'])}{partly})"
+        if holm_says(row):
+            groups.setdefault("among", []).append(
+                f"{name} ({unit.signed(row['estimate'])}{partly}, "
+                f"{_span(found, row['low'], row['high'])} by itself)"
+            )
+            continue
         groups.setdefault(row["verdict"], []).append(name if row["verdict"] == SAME else value)
     said = [
         f"{joined(groups[verdict])} {words}"
@@ -184,6 +192,11 @@ def _factors(found: Findings, panel: Panel) -> Iterator[str]:
                 f"{'makes' if len(groups.get(SAME, ())) == 1 else 'make'} no difference "
                 f"within ±{margin(found)}",
             ),
+            (
+                "among",
+                "cannot be told from no effect among the "
+                f"{counted(_asked(rows), 'effect')} asked at once (Holm)",
+            ),
             (UNDECIDED, "cannot be told from no effect"),
             (
                 EXPLORATORY,
@@ -194,6 +207,10 @@ def _factors(found: Findings, panel: Panel) -> Iterator[str]:
         if verdict in groups
     ]
     yield f"{_HOW[found.experiment.design]}: {'; '.join(said)}."
+
+
+def _asked(rows: pd.DataFrame) -> int:
+    return int(rows["asked"].max())
 
 
 def _dependence(found: Findings, panel: Panel) -> Iterator[str]:

@@ -6,6 +6,7 @@ Each returns a `Section` or None where there is nothing to say.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ from harness.analysis.report.document import (
     Table,
 )
 from harness.analysis.tables import records
-from harness.analysis.words import axis_of, in_words, unit_of
+from harness.analysis.words import axis_of, holm_says, in_words, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 
@@ -63,12 +64,19 @@ def recipes(found: Findings) -> Section | None:
             caption = f"{_estimand(found)} Thick: 95 % interval on this test set; thin, with "
             caption += f"ends: on new {found.sample}s of this kind. Grey band: ±{margin(found)}. "
             caption += (
-                "Filled dots are told apart from zero by Holm's correction, hollow ones are not."
+                "Filled dots are told apart from zero by Holm's correction for the "
+                f"{_asked(shown)}, hollow ones are not, even where an interval by itself leaves "
+                "zero out: p beside it is adjusted."
             )
             side = [Figure(plots.main_effects(shown, found.margin), caption)]
         title = where(found, panel) if len(found.panels) > 1 else ""
         parts.append(Part(title, [leaderboard(found, panel, found.board)], side))
     return Section(RECIPES, parts) if parts else None
+
+
+def _asked(rows: pd.DataFrame) -> str:
+    """Return how many effects were asked about at once."""
+    return counted(int(rows["asked"].max()), "effect asked at once", "effects asked at once")
 
 
 def _estimand(found: Findings) -> str:
@@ -185,7 +193,7 @@ def _effects(found: Findings, panel: Panel) -> list[Block]:
             cells.interval(row["new_low"], row["new_high"], metric),
             Cell(f"{row['pairs']} of {row['possible']}", row["pairs"]),
             Cell(str(row["blocks"]), row["blocks"]),
-            cells.p_value(row["p_holm"]),
+            _adjusted(row),
         ]
         for row in rows
     ]
@@ -201,8 +209,26 @@ def _effects(found: Findings, panel: Panel) -> list[Block]:
     ]
     caption = f"{_estimand(found)} Effects are averaged over the pairs within a seed first; the "
     caption += "interval and the p-value are over seeds. ▲ and ▼ where the p-value, adjusted by "
-    caption += f"Holm, is at most 0.05; ≈ where the interval lies within ±{margin(found)}."
+    caption += f"Holm for the {_asked(of_panel(found.effects, panel))}, is at most 0.05; each "
+    caption += "interval is by itself, and may leave zero out where that is not enough. "
+    caption += f"≈ where the interval lies within ±{margin(found)}.{_lost(rows)}"
     return [Table(columns, made, caption), *_other_effects(found, panel)]
+
+
+def _adjusted(row: dict[str, Any]) -> Cell:
+    """Return the adjusted p-value, with the number asked where it overrules the interval."""
+    cell = cells.p_value(row["p_holm"])
+    return replace(cell, text=f"{cell.text}, of {row['asked']:.0f}") if holm_says(row) else cell
+
+
+def _lost(rows: list[dict[str, Any]]) -> str:
+    """Return how effects were estimated where runs are missing, or nothing."""
+    if not any(row["lost"] for row in rows):
+        return ""
+    return (
+        " Some pairs lack a run at some seeds: their effect there is told by least squares from "
+        "the others, and the intervals are wider for it."
+    )
 
 
 def _other_effects(found: Findings, panel: Panel) -> Iterator[Table]:

@@ -140,7 +140,12 @@ def brief(document: Document) -> str:
             for figure in [block for block in part.blocks if isinstance(block, Figure)][:1]
         ]
     )
-    note = "Thick: 95 % interval on this test set; thin: on new images."
+    note = (
+        "Thick: 95 % interval on this test set; thin: on new images. Filled: told apart from zero "
+    )
+    note += (
+        "among all that were asked at once (Holm); where an interval alone would say so, with p."
+    )
     values = {"document": document, "panels": panels, "more": more, "note": note}
     return _rendered("brief.html.j2", breakable=_breakable, **values)
 

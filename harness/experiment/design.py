@@ -8,7 +8,7 @@ with it.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,8 +21,10 @@ Design = Literal["factorial", "one_at_a_time", "leave_one_out"]
 NONE = "none"
 NOTHING = "nothing"
 
-MOST = 100_000
-"""Combinations beyond which a factorial design is taken for a mistake."""
+MOST = 10_000
+"""Recipes beyond which a design is taken for a mistake."""
+
+MOST_FACTORS = 100
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,28 @@ def problems_of(
     """
     wrong = list(_wrong_exclusions(factors, exclude))
     yield from wrong
-    size = math.prod(len(levels) for levels in factors.values())
-    if design == "factorial" and size > MOST:
-        yield (
-            ("factors",),
-            f"{size:,} combinations, more than {MOST:,}; take fewer levels, or design: "
-            "one_at_a_time or leave_one_out",
-        )
-    elif not wrong:
+    size = _size(factors, design)
+    if len(factors) > MOST_FACTORS:
+        yield ("factors",), f"{len(factors):,} factors, more than {MOST_FACTORS}"
+    elif size > MOST:
+        other = ", or design: one_at_a_time or leave_one_out" if design == "factorial" else ""
+        yield ("factors",), f"{size:,} combinations, more than {MOST:,}; take fewer levels{other}"
+    elif len(exclude) * size > 100 * MOST:
+        yield ("exclude",), f"{len(exclude):,} exclusions from {size:,} combinations are too many"
+    elif len(extras) > MOST:
+        yield ("recipes",), f"{len(extras):,} recipes, more than {MOST:,}"
+    elif not wrong and extras:
         names = {recipe.name for recipe in _crossed(factors, design, exclude)}
         for name in sorted(names & extras.keys()):
             yield ("recipes", name), "the design already has a recipe of this name"
+
+
+def _size(factors: Factors, design: Design) -> int:
+    """Return how many combinations a design has, counted rather than made."""
+    sizes = [len(levels) for levels in factors.values()]
+    if design == "factorial":
+        return math.prod(sizes)
+    return sum(sizes) if design == "one_at_a_time" else len(sizes) + 1
 
 
 def _crossed(
@@ -102,10 +115,11 @@ def _crossed(
 ) -> list[Recipe]:
     nothing = tuple(Level(NONE) for _ in factors)
     shared = _shared_labels(factors)
+    rules = [_levels_of(factors, rule) for rule in exclude]
     return [
         _recipe(factors, combination, shared)
         for combination in dict.fromkeys([nothing, *_DESIGNS[design](factors)])
-        if combination == nothing or not _excluded(factors, combination, exclude)
+        if combination == nothing or not _excluded(combination, rules)
     ]
 
 
@@ -160,13 +174,21 @@ def _recipe(factors: Factors, combination: tuple[Level, ...], shared: set[str]) 
     return Recipe("+".join(parts) or NOTHING, strategies, levels)
 
 
-def _excluded(
-    factors: Factors, combination: tuple[Level, ...], exclude: Sequence[Mapping[str, str]]
-) -> bool:
-    at = dict(zip(factors, combination, strict=True))
-    return any(
-        all(wanted in _names(at[factor]) for factor, wanted in rule.items()) for rule in exclude
-    )
+_Rule = Sequence[tuple[int, Set[Level]]]
+"""Positions of factors, and the levels there, of which an exclusion is made."""
+
+
+def _levels_of(factors: Factors, rule: Mapping[str, str]) -> _Rule:
+    at = {factor: place for place, factor in enumerate(factors)}
+    every = {factor: {Level(NONE), *levels} for factor, levels in factors.items()}
+    return [
+        (at[factor], {level for level in every[factor] if wanted in _names(level)})
+        for factor, wanted in rule.items()
+    ]
+
+
+def _excluded(combination: tuple[Level, ...], rules: Sequence[_Rule]) -> bool:
+    return any(all(combination[place] in levels for place, levels in rule) for rule in rules)
 
 
 def _names(level: Level) -> set[str]:

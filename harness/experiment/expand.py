@@ -12,12 +12,15 @@ import numpy as np
 
 from harness.datasets.base import Dataset, Info
 from harness.errors import ConfigError, DataError, listing
-from harness.experiment.design import MOST, Recipe, contradiction, flagged
+from harness.experiment.design import Recipe, contradiction, flagged
 from harness.experiment.facts import facts_of
 from harness.experiment.model_names import FOR_TABLES
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec, recipe_of
 from harness.strategies.base import Facts, Strategy
+
+MOST_RUNS = 100_000
+"""Runs beyond which an experiment is taken for a mistake."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def expand(experiment: Experiment) -> Plan:
             a training set.
         DataError: A dataset is missing or cannot be split as asked.
     """
-    _refuse_contradictions(experiment)
     _refuse_endless(experiment)
+    _refuse_contradictions(experiment)
     remarks = _Remarks()
     infos: dict[str, Info] = {}
     suited: dict[str, list[Recipe]] = {}
@@ -148,10 +151,10 @@ def _refuse_unfit_models(experiment: Experiment, dataset: Dataset) -> None:
 def _refuse_endless(experiment: Experiment) -> None:
     parts = (experiment.seeds, _folds(experiment), experiment.datasets, experiment.models)
     runs = math.prod(len(part) for part in parts) * len(experiment.recipes)
-    if runs > MOST:
+    if runs > MOST_RUNS:
         raise ConfigError(
-            f"{experiment.source}: {runs:,} runs, more than {MOST:,}; take fewer levels, seeds or "
-            "folds, or design: one_at_a_time"
+            f"{experiment.source}: {runs:,} runs, more than {MOST_RUNS:,}; take fewer levels, "
+            "seeds or folds, or design: one_at_a_time"
         )
 
 

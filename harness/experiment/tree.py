@@ -26,7 +26,13 @@ MAX_NODES = 100_000
 MAX_DEPTH = 100
 MAX_KEYS = 10_000
 MAX_MERGES = 100
-MAX_BYTES = 10_000_000
+MAX_BYTES = 500_000
+MAX_MARKS = 10_000
+"""Lines, commas, brackets and the like in the text of a file, which is at least a value each."""
+MAX_BRACKETS = 300
+"""Brackets open at a time in the text, in quotes and comments too."""
+MAX_BITS = 1024
+"""Of a whole number: beyond, it is no float either."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -69,10 +75,7 @@ class Tree:
         """
         try:
             if path.stat().st_size > MAX_BYTES:
-                raise ConfigError(
-                    f"cannot read {path}: it has more than {MAX_BYTES:,} bytes, which no "
-                    "experiment file needs"
-                )
+                raise ConfigError(f"cannot read {path}: {_TOO_LONG}")
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -143,6 +146,8 @@ class Tree:
                     f"{self.name}: more than {MAX_NODES:,} values or {MAX_DEPTH} levels once "
                     "aliases are expanded"
                 )
+            if isinstance(value, int) and value.bit_length() > MAX_BITS:
+                raise ConfigError(f"{self.where(here)}: a number of more than {MAX_BITS} bits")
             if not isinstance(value, _PLAIN):
                 raise ConfigError(
                     f"{self.where(here)}: {value} is read as a {type(value).__name__}; put it in "
@@ -202,7 +207,31 @@ def dotted(place: Sequence[str | int]) -> str:
     return text
 
 
+_TOO_LONG = f"it has more than {MAX_BYTES:,} bytes, which no experiment file needs"
+_MARK = re.compile(r"[\n,\[{&*]|[-?:]\s")
+
+
+def _refuse_long(name: str, text: str) -> None:
+    """Refuse a text that would take long to read, by counting.
+
+    Raises:
+        ConfigError: It has too many characters, too many values or too many levels.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{name}: {_TOO_LONG}")
+    if sum(1 for _ in _MARK.finditer(text)) > MAX_MARKS:
+        raise ConfigError(
+            f"{name}: more than {MAX_MARKS:,} lines and values, which no experiment file needs"
+        )
+    deep = 0
+    for bracket in re.findall(r"[\[{}\]]", text):
+        deep = max(0, deep + (1 if bracket in "[{" else -1))
+        if deep > MAX_BRACKETS:
+            raise ConfigError(f"{name}: more than {MAX_BRACKETS} brackets inside each other")
+
+
 def _parse(name: str, text: str) -> Any:
+    _refuse_long(name, text)
     try:
         return _quiet_yaml(lambda yaml: yaml.load(text))
     except DuplicateKeyError as error:
@@ -214,6 +243,8 @@ def _parse(name: str, text: str) -> Any:
         ) from None
     except MarkedYAMLError as error:
         raise ConfigError(f"{name}{_at(error)}: not valid YAML: {error.problem}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: more than {MAX_DEPTH} levels") from None
     except Exception as error:  # a tag on a value that it does not fit raises anything
         reason = str(error).split("\n", 1)[0]
         raise ConfigError(f"{name}: not valid YAML: {reason}") from None

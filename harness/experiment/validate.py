@@ -18,6 +18,8 @@ from harness.registry import Registry
 
 M = TypeVar("M", bound=BaseModel)
 
+MOST_PROBLEMS = 50
+
 
 class Problems:
     """What is wrong with a file, collected so that all of it is shown at once."""
@@ -30,8 +32,15 @@ class Problems:
         return len(self._found)
 
     def add(self, place: Place, message: str) -> None:
-        """Note one problem."""
+        """Note one problem.
+
+        Raises:
+            ConfigError: It is one of very many: nobody reads more, and each takes time to tell.
+        """
         self._found.append(f"{self._tree.where(place)}: {message}")
+        if len(self._found) >= MOST_PROBLEMS:
+            self._found.append(f"{self._tree.name}: and perhaps more; mend these first")
+            self.raise_if_any()
 
     def raise_if_any(self) -> None:
         """Raise one `ConfigError` that lists what was noted.
@@ -101,13 +110,14 @@ def _told(
     """
     expected: dict[Place, list[str]] = {}
     shown: dict[Place, str] = {}
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[: 10 * MOST_PROBLEMS]:
         place = _in_values(values, item)
         message, value = _message(cls, item, place, what)
         expected.setdefault(place, []).append(message)
         shown[place] = value
+    outer = {place[:length] for place in expected for length in range(1, len(place))}
     for place, messages in expected.items():
-        if any(other[: len(place)] == place and other != place for other in expected) and place:
+        if place in outer:
             continue
         yield place, " or ".join(dict.fromkeys(messages)) + shown[place]
 

@@ -174,8 +174,29 @@ def test_too_many_combinations_are_refused_without_building_them():
     factors = {f"f{i}": levels for i in range(10)}
     ((place, text),) = problems_of(factors, "factorial", [], {})
     assert place == ("factors",)
-    assert text.startswith(f"{1000**10:,} combinations, more than 100,000")
+    assert text.startswith(f"{1000**10:,} combinations, more than 10,000")
     assert not list(problems_of(factors, "leave_one_out", [], {}))
+
+
+@pytest.mark.parametrize("design", ["factorial", "one_at_a_time", "leave_one_out"])
+def test_designs_too_large_to_make_are_refused_by_counting(design):
+    def why(factors, exclude=(), extras=None):
+        return [text for _, text in problems_of(factors, design, exclude, extras or {})]
+
+    two = (Level(NONE), level("smote"))
+    assert why({f"f{i}": two for i in range(3000)}) == ["3,000 factors, more than 100"]
+    both = (level("smote").strategy,)
+    assert why({"f": two}, extras={f"r{i}": both for i in range(10_001)}) == [
+        "10,001 recipes, more than 10,000"
+    ]
+    few = {f"f{i}": two for i in range(10)}
+    assert not why(few, [{"f0": "smote"}] * 100)
+
+
+def test_many_exclusions_from_many_combinations_are_refused_by_counting():
+    factors = {f"f{i}": (Level(NONE), level("smote")) for i in range(13)}
+    found = list(problems_of(factors, "factorial", [{"f0": "smote"}] * 123, {}))
+    assert found == [(("exclude",), "123 exclusions from 8,192 combinations are too many")]
 
 
 SHAPES = st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=4)

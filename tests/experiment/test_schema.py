@@ -455,7 +455,7 @@ def test_a_design_without_end_is_refused_before_it_is_built():
     levels = "[none, " + ", ".join(f"{{alpha: {i}}}" for i in range(1, 10)) + "]"
     factors = "".join(f"  f{i}: {levels.replace('{', '{name: mixup, ')}\n" for i in range(9))
     message = refused(HEAD + "factors:\n" + factors)
-    assert message.startswith("f.yaml:3: factors: 1,000,000,000 combinations, more than 100,000;")
+    assert message.startswith("f.yaml:3: factors: 1,000,000,000 combinations, more than 10,000;")
     assert len(read(HEAD + "design: one_at_a_time\nfactors:\n" + factors).recipes) == 82
 
 
@@ -617,3 +617,14 @@ def test_it_is_called_with_what_was_given_beside_the_file(tmp_path, monkeypatch)
     assert "/data" not in said
     assert "secret" not in said
     assert str(tmp_path) not in load(tmp_path / "my file.yaml").called
+
+
+def test_of_very_many_problems_the_first_are_told():
+    message = refused(HEAD + "base: [" + ", ".join(f"smoote{i}" for i in range(4_000)) + "]")
+    lines = message.splitlines()
+    assert len(lines) == 51
+    assert "unknown strategy 'smoote0'; did you mean 'smote'?" in lines[0]
+    assert lines[-1] == "f.yaml: and perhaps more; mend these first"
+    message = refused(HEAD + "seeds: [" + ", ".join(["x"] * 4_000) + "]")
+    assert len(message.splitlines()) == 51
+    assert "seeds[0]: expected a whole number, not 'x'" in message

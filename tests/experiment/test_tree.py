@@ -180,8 +180,8 @@ def test_many_merges_and_keys_are_fine():
 def test_a_huge_file_is_refused_unread(tmp_path):
     path = tmp_path / "huge.yaml"
     with open(path, "wb") as file:
-        file.truncate(10_000_001)
-    with pytest.raises(ConfigError, match="more than 10,000,000 bytes"):
+        file.truncate(500_001)
+    with pytest.raises(ConfigError, match="more than 500,000 bytes"):
         Tree.read(path)
 
 
@@ -190,7 +190,7 @@ def test_what_contains_itself_is_refused(text):
     assert "100 levels" in refused(text)
 
 
-@pytest.mark.parametrize("depth", [101, 20_000])
+@pytest.mark.parametrize("depth", [101, 250, 20_000])
 def test_deep_nesting_is_refused(depth):
     assert refused("a: " + "[" * depth + "]" * depth).startswith("f.yaml: ")
 
@@ -204,6 +204,39 @@ def test_nesting_and_size_up_to_the_limit_are_fine():
 
 def test_a_huge_number_is_refused():
     assert refused("a: " + "9" * 5_000).startswith("f.yaml: not valid YAML")
+    assert "more than 1024 bits" in refused("a: 0x" + "f" * 5_000)
+    assert "more than 1024 bits" in refused("a: 0b" + "1" * 20_000)
+
+
+LONG = {
+    "list": "a: [" + "1, " * 10_001 + "1]",
+    "rows": "a:\n" + "- 1\n" * 10_001,
+    "row of rows": "a: " + "- " * 10_001 + "x",
+    "keys": "".join(f"k{i}: 1\n" for i in range(10_001)),
+    "empty items": "a: [" + "~," * 10_001 + "]",
+    "anchors": "a: [" + ", ".join(f"&a{i} x" for i in range(5_001)) + "]",
+    "aliases": "a: &a x\nb: [" + ", ".join(["*a"] * 5_001) + "]",
+    "explicit keys": "a: {" + ", ".join(f"? a{i} : 1" for i in range(5_001)) + "}",
+    "comments": "# no\n" * 10_001 + "a: 1",
+    "brackets": "a: " + "[" * 10_001,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_text_that_would_take_long_is_refused_before_it_is_read(kind, monkeypatch):
+    def never(*_):
+        raise AssertionError("it was given to the parser")
+
+    monkeypatch.setattr(module, "_quiet_yaml", never)
+    assert "more than 10,000 lines and values" in refused(LONG[kind])
+    for text in ("x" * 500_001, '"' + "x " * 250_001 + '"', "\n" * 500_001):
+        assert "more than 500,000 bytes" in refused(f"a: {text}")
+    assert "300 brackets inside each other" in refused("a: " + "{a: " * 301 + "1" + "}" * 301)
+
+
+def test_a_long_text_in_quotes_is_no_list():
+    text = "a: '" + "one word after another " * 4_000 + "'\nb: [" + "1, " * 2_000 + "1]"
+    assert len(parse(text).values["b"]) == 2_001
 
 
 def test_a_file_is_read_as_utf_8_with_or_without_a_mark(tmp_path):

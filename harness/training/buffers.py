@@ -51,7 +51,7 @@ class Chunk:
         return tuple((name, array.shape[1:]) for name, array in sorted(self.arrays.items()))
 
 
-def chunk(plan: BatchPlan, first: int, last: int, before: Chunk | None = None) -> Chunk:
+def make_chunk(plan: BatchPlan, first: int, last: int, before: Chunk | None = None) -> Chunk:
     """Return the decisions of steps ``[first, last)`` of a plan.
 
     Args:
@@ -76,7 +76,7 @@ def stacked(plan: BatchPlan, decisions: Sequence[Decisions], before: Chunk | Non
             rare, one captured step still serves them all.
 
     Raises:
-        ConfigError: As `chunk`.
+        ConfigError: As `make_chunk`.
     """
     check_weights(decisions)
     known = {} if before is None else before.arrays
@@ -162,7 +162,7 @@ class ChunkCache:
         first = step - step % CHUNK
         if self._chunk is None or self._chunk.first != first:
             last = min(first + CHUNK, self._plan.facts.steps)
-            self._chunk = chunk(self._plan, first, last, self._chunk)
+            self._chunk = make_chunk(self._plan, first, last, self._chunk)
         return self._chunk
 
 
@@ -170,20 +170,20 @@ class ChunkBuffers:
     """The slots of a chunk on a host, one at a time; a step that does not mix lacks `MIX`.
 
     Args:
-        made: The chunk.
+        chunk: The chunk.
     """
 
-    def __init__(self, made: Chunk) -> None:
-        self._made = made
+    def __init__(self, chunk: Chunk) -> None:
+        self._chunk = chunk
         self._views = {
             name: torch.from_numpy(np.ascontiguousarray(array)).unbind(0)
-            for name, array in made.arrays.items()
+            for name, array in chunk.arrays.items()
         }
         self._without = [name for name in self._views if name not in MIX]
 
     def at(self, step: int) -> StepBuffers:
         """Return the slot of one step of the chunk."""
-        i = step - self._made.first
-        mixes = self._made.decisions[i].mix is not None
+        i = step - self._chunk.first
+        mixes = self._chunk.decisions[i].mix is not None
         names = self._views if mixes else self._without
         return {name: self._views[name][i] for name in names}

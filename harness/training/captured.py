@@ -99,14 +99,14 @@ class Captured:
         before, latest = self._marks
         while not before():
             yield
-        made = self._setup.chunks.at(first)
-        if made is not self._loaded:
-            yield from self._load(made)
-        self._next.fill_(first - made.first)
+        chunk = self._setup.chunks.at(first)
+        if chunk is not self._loaded:
+            yield from self._load(chunk)
+        self._next.fill_(first - chunk.first)
         for step in range(first, last):
             if self._setup.image_source is not None:
                 yield from self._send_images(self._setup.image_source, step)
-            self._launch(step, made)
+            self._launch(step, chunk)
         self._marks = latest, self._device.mark()
 
     def settle(self) -> Iterator[None]:
@@ -115,8 +115,8 @@ class Captured:
         while not done():
             yield
 
-    def _launch(self, step: int, made: Chunk) -> None:
-        phase = (made.layout, self._setup.losses.number(step))
+    def _launch(self, step: int, chunk: Chunk) -> None:
+        phase = (chunk.layout, self._setup.losses.number(step))
         if phase not in self._graphs and self._done >= WARM_UP and not self.problem:
             self._capture(phase, step)
         self._done += 1
@@ -150,20 +150,20 @@ class Captured:
         self._setup.step(buffers, self._setup.losses.at(step))
         self._next += 1
 
-    def _load(self, made: Chunk) -> Iterator[None]:
+    def _load(self, chunk: Chunk) -> Iterator[None]:
         """Copy a chunk's decisions to the device."""
-        last = made.first + len(made.decisions)
+        last = chunk.first + len(chunk.decisions)
         rates = [
-            self._setup.training.rate(step, self._setup.steps) for step in range(made.first, last)
+            self._setup.training.rate(step, self._setup.steps) for step in range(chunk.first, last)
         ]
-        arrays = {**made.arrays, "rate": np.array(rates, np.float32)}
-        if self._loaded is None or self._loaded.layout != made.layout:
+        arrays = {**chunk.arrays, "rate": np.array(rates, np.float32)}
+        if self._loaded is None or self._loaded.layout != chunk.layout:
             self._make_buffers(arrays)
         for name, array in arrays.items():
             while not self._uploads[name].free():
                 yield
             self._uploads[name].put(torch.from_numpy(np.ascontiguousarray(array)))
-        self._loaded = made
+        self._loaded = chunk
 
     def _make_buffers(self, arrays: dict[str, Any]) -> None:
         """Make buffers for a layout; those of an earlier one belong to its graphs."""

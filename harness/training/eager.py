@@ -41,9 +41,9 @@ class Eager:
         return iter(())
 
     def _buffers(self, step: int) -> StepBuffers:
-        made = self._setup.chunks.at(step)
-        if self._chunk_buffers is None or self._chunk_buffers[0] is not made:
-            self._chunk_buffers = made, ChunkBuffers(made)
+        chunk = self._setup.chunks.at(step)
+        if self._chunk_buffers is None or self._chunk_buffers[0] is not chunk:
+            self._chunk_buffers = chunk, ChunkBuffers(chunk)
         buffers = self._chunk_buffers[1].at(step)
         if self._setup.image_source is not None:
             buffers["values"] = self._setup.image_source.get(step)

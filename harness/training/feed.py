@@ -80,19 +80,19 @@ def _synthesis(spec: RunSpec, data: Data, labels: NDArray[np.int64]) -> Synthesi
     return None
 
 
-def _check_synthesis(strategy: Strategy, made: Synthesis, labels: NDArray[np.int64]) -> None:
-    if not len(made.base) == len(made.neighbour) == len(made.gap):
+def _check_synthesis(strategy: Strategy, synthesis: Synthesis, labels: NDArray[np.int64]) -> None:
+    if not len(synthesis.base) == len(synthesis.neighbour) == len(synthesis.gap):
         raise ConfigError(f"'{strategy.name}'.synthesize: base, neighbour and gap differ in length")
-    if len(made.base):
-        if min(made.base.min(), made.neighbour.min()) < 0 or (
-            max(made.base.max(), made.neighbour.max()) >= len(labels)
+    if len(synthesis.base):
+        if min(synthesis.base.min(), synthesis.neighbour.min()) < 0 or (
+            max(synthesis.base.max(), synthesis.neighbour.max()) >= len(labels)
         ):
             raise ConfigError(
                 f"'{strategy.name}'.synthesize: rows must lie in 0..{len(labels) - 1}"
             )
-        if (labels[made.base] != labels[made.neighbour]).any():
+        if (labels[synthesis.base] != labels[synthesis.neighbour]).any():
             raise ConfigError(f"'{strategy.name}'.synthesize: a neighbour is of another class")
-        if not (made.gap.min() >= 0 and made.gap.max() <= 1):
+        if not (synthesis.gap.min() >= 0 and synthesis.gap.max() <= 1):
             raise ConfigError(f"'{strategy.name}'.synthesize: gap must lie in [0, 1]")
 
 
@@ -105,8 +105,8 @@ def _facts(spec: RunSpec, data: Data, synthesis: Synthesis | None) -> Facts:
     counts = data.train_counts
     expanded = counts.copy()
     if synthesis is not None:
-        made = data.labels[data.rows.train][synthesis.base]
-        expanded = expanded + np.bincount(made, minlength=len(counts))
+        synthetic = data.labels[data.rows.train][synthesis.base]
+        expanded = expanded + np.bincount(synthetic, minlength=len(counts))
     size = int(counts.sum())
     if spec.training.batch_size > size:
         raise ConfigError(

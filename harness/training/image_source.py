@@ -51,8 +51,8 @@ class InlineImages:
 
     def get(self, step: int) -> Tensor:
         """Prepare the images of `step`."""
-        made = self._chunks.at(step)
-        return self._pipeline.stage(made.decisions[step - made.first])
+        chunk = self._chunks.at(step)
+        return self._pipeline.stage(chunk.decisions[step - chunk.first])
 
     def close(self) -> None:
         """Nothing was started."""

@@ -183,13 +183,13 @@ class Loop:
         self.model.train()
         clock = time.perf_counter() - at.spent
         while at.step < last:
-            made = self.chunks.at(at.step)
-            end = min(last, made.first + len(made.decisions), at.step + self._stretch)
+            chunk = self.chunks.at(at.step)
+            end = min(last, chunk.first + len(chunk.decisions), at.step + self._stretch)
             begun = time.perf_counter()
             for _ in executor.advance(at.step, end):
                 yield Waiting(at.step, self.steps)
             self._stretch = _longer(self._stretch, time.perf_counter() - begun)
-            at.outcome.count(made, at.step, end, self.training.batch_size)
+            at.outcome.count(chunk, at.step, end, self.training.batch_size)
             at.step, at.spent = end, time.perf_counter() - clock
             command = yield Progress(end, self.steps)
             if self._keep(at, step, command):

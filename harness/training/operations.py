@@ -129,10 +129,10 @@ def scaled(values: Tensor, times: Tensor, plus: Tensor) -> Tensor:
     rows = values.reshape(count, height, width * channels)
     if height * width * channels < _LARGE:
         return torch.addcmul(plus, rows.to(torch.float32), times).view(values.shape)
-    made = torch.empty(rows.shape)
-    for one, target in zip(rows, made, strict=True):
+    result = torch.empty(rows.shape)
+    for one, target in zip(rows, result, strict=True):
         torch.addcmul(plus, one.to(torch.float32), times, out=target)
-    return made.view(values.shape)
+    return result.view(values.shape)
 
 
 def affine(

@@ -122,12 +122,12 @@ def _batch(fed: Feed, decisions: Decisions) -> PreviewBatch:
     inputs, _ = fed.pipeline.batch(decisions)
     pictures = fed.pipeline.shown(inputs)
     size, original = len(pictures), int(fed.facts.class_counts.sum())
-    made = decisions.rows[:size] >= original
-    order = np.argsort(~made, kind="stable")[: EACH // 2].tolist() if made.any() else []
-    order = [i for i in order if made[i]]
+    synthetic = decisions.rows[:size] >= original
+    order = np.argsort(~synthetic, kind="stable")[: EACH // 2].tolist() if synthetic.any() else []
+    order = [i for i in order if synthetic[i]]
     order += [i for i in range(size) if i not in order][: EACH - len(order)]
     samples = [
-        Sample(pictures[i], _labels(fed, decisions, i), bool(made[i])) for i in sorted(order)
+        Sample(pictures[i], _labels(fed, decisions, i), bool(synthetic[i])) for i in sorted(order)
     ]
     return PreviewBatch(decisions.step, decisions.blend, tuple(samples))
 

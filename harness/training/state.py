@@ -43,12 +43,12 @@ class TrainingResult:
     earlier: float = 0.0
     notes: list[str] = field(default_factory=list)
 
-    def count(self, made: Chunk, first: int, last: int, batch_size: int) -> None:
+    def count(self, chunk: Chunk, first: int, last: int, batch_size: int) -> None:
         """Add what steps ``[first, last)`` of a chunk delivered and mixed."""
-        part = slice(first - made.first, last - made.first)
-        delivered = made.arrays["labels"][part, :batch_size]
+        part = slice(first - chunk.first, last - chunk.first)
+        delivered = chunk.arrays["labels"][part, :batch_size]
         self.delivered += np.bincount(delivered.ravel(), minlength=len(self.delivered))
-        for decisions in made.decisions[part]:
+        for decisions in chunk.decisions[part]:
             if decisions.blend is not None:
                 self.mixed[decisions.blend] = self.mixed.get(decisions.blend, 0) + 1
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from harness.registry import strategies
 from harness.strategies.base import Facts
-from harness.training.buffers import chunk
+from harness.training.buffers import make_chunk
 from harness.training.plan import BatchPlan
 from tests.benchmarks import tutorial
 from tests.benchmarks.timing import cpu_seconds, interleaved, ratio, seconds, slope
@@ -171,7 +171,7 @@ def _pass_seconds(size: int, name: str) -> float:
     def whole() -> None:
         plan = BatchPlan(recipe, facts, labels, None, 0)
         for first in range(0, steps, 64):
-            chunk(plan, first, min(first + 64, steps))
+            make_chunk(plan, first, min(first + 64, steps))
 
     return min(seconds(whole) for _ in range(3))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from harness.errors import ConfigError
 from harness.registry import strategies as registry
 from harness.strategies.base import Facts, Flip, Mix, PadCrop, Strategy, Synthesis, Windowed
-from harness.training.buffers import chunk
+from harness.training.buffers import make_chunk
 from harness.training.plan import BatchPlan
 
 
@@ -200,7 +200,7 @@ class Broken(Windowed):
 )
 def test_a_strategy_that_decides_nonsense_is_named(mistake: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        chunk(build(Broken(mistake=mistake)), 0, 3)
+        make_chunk(build(Broken(mistake=mistake)), 0, 3)
 
 
 class HeadLast(Strategy):

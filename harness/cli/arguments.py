@@ -1,6 +1,10 @@
 """Arguments that several verbs share, and what is made of them."""
 
+import functools
+import inspect
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +49,66 @@ Margin = Annotated[
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 
 DEFAULT_RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read and an answer is written."""
+
+    sets: Sets = None
+    plugin: Plugins = None
+    cache_dir: CacheDir = None
+    as_json: Json = False
+
+    @property
+    def changes(self) -> tuple[list[str], list[str]]:
+        """Assignments and plugins, as `harness.experiment.schema.load` takes them."""
+        return self.sets or [], self.plugin or []
+
+
+@dataclass(frozen=True)
+class Running:
+    """How runs are executed."""
+
+    jobs: Jobs = None
+    runs_per_gpu: RunsPerGpu = 1
+    device: Device = "auto"
+    executor: Executor = "local"
+    address: Address = "auto"
+    fail_fast: FailFast = False
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a verb take a group of options as one parameter; each field is an option of its own.
+
+    Where a group has a cache folder, this process and its slots are told.
+    """
+    parameters = inspect.signature(verb).parameters.values()
+    groups: dict[str, Any] = {
+        p.name: p.annotation for p in parameters if is_dataclass(p.annotation)
+    }
+    flat: list[inspect.Parameter] = []
+    for parameter in parameters:
+        if parameter.name not in groups:
+            flat.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        flat += [
+            inspect.Parameter(
+                field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=field.type
+            )
+            for field in fields(groups[parameter.name])
+        ]
+
+    @functools.wraps(verb)
+    def called(**given: Any) -> None:
+        cache_in(given.get("cache_dir"))
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        verb(**given)
+
+    called.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return called
 
 
 def how(ctx: typer.Context) -> dict[str, Any]:

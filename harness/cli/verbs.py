@@ -8,11 +8,8 @@ import typer
 from harness import __version__
 from harness.cli.arguments import (
     DEFAULT_RESULTS,
-    Address,
     CacheDir,
     Device,
-    Executor,
-    FailFast,
     File,
     Jobs,
     Json,
@@ -20,11 +17,14 @@ from harness.cli.arguments import (
     Only,
     Open,
     Plugins,
+    Reading,
     Results,
     RetryFailed,
+    Running,
     RunsPerGpu,
     Sets,
     cache_in,
+    grouped,
     how,
 )
 
@@ -81,11 +81,10 @@ def new(
 
 
 @app.command()
+@grouped
 def plan(
     ctx: typer.Context,
     file: File,
-    sets: Sets = None,
-    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     only: Only = None,
     measure: Annotated[
@@ -97,8 +96,8 @@ def plan(
     jobs: Jobs = None,
     runs_per_gpu: RunsPerGpu = 1,
     device: Device = "auto",
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Show what would run, and what cannot or need not; train nothing.
 
@@ -109,16 +108,14 @@ def plan(
     """
     from harness.cli import plan as verb
 
-    cache_in(cache_dir)
-    verb.run(file, sets or [], plugin or [], how(ctx), measure, price, as_json)
+    verb.run(file, *reading.changes, how(ctx), measure, price, reading.as_json)
 
 
 @app.command()
+@grouped
 def run(
     ctx: typer.Context,
     file: File,
-    sets: Sets = None,
-    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     only: Only = None,
     limit: Annotated[
@@ -129,14 +126,8 @@ def run(
         typer.Option("--shard", metavar="I/N", help="Do part I of N, for N machines; then merge."),
     ] = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="One seed, a few steps each.")] = False,
-    jobs: Jobs = None,
-    runs_per_gpu: RunsPerGpu = 1,
-    device: Device = "auto",
-    executor: Executor = "local",
-    address: Address = "auto",
     retry_failed: RetryFailed = False,
     force: Annotated[bool, typer.Option("--force", help="Do finished runs again.")] = False,
-    fail_fast: FailFast = False,
     max_failures: Annotated[
         int | None, typer.Option("--max-failures", min=1, help="Stop after so many failures.")
     ] = None,
@@ -155,8 +146,9 @@ def run(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Go on with a very large grid.")] = False,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
+    *,
+    running: Running,
+    reading: Reading,
 ) -> None:
     """Do every run that is missing, and show the leaderboard.
 
@@ -166,23 +158,20 @@ def run(
     """
     from harness.cli import run as verb
 
-    cache_in(cache_dir)
     verb.run(
         file,
-        sets or [],
-        plugin or [],
+        *reading.changes,
         how(ctx),
         smoke,
-        as_json,
+        reading.as_json,
     )
 
 
 @app.command()
+@grouped
 def tune(
     ctx: typer.Context,
     file: File,
-    sets: Sets = None,
-    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     only: Annotated[
         list[str] | None,
@@ -193,18 +182,13 @@ def tune(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Three trials on one seed, a few steps each.")
     ] = False,
-    jobs: Jobs = None,
-    runs_per_gpu: RunsPerGpu = 1,
-    device: Device = "auto",
-    executor: Executor = "local",
-    address: Address = "auto",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Do failed trials and runs again.")
     ] = False,
-    fail_fast: FailFast = False,
     yes: Annotated[bool, typer.Option("--yes", help="Go on with a very long search.")] = False,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
+    *,
+    running: Running,
+    reading: Reading,
 ) -> None:
     """Search the strength of every strategy with Optuna, then run the recipes that won.
 
@@ -215,38 +199,30 @@ def tune(
     """
     from harness.cli import tune as verb
 
-    cache_in(cache_dir)
     verb.run(
         file,
-        sets or [],
-        plugin or [],
+        *reading.changes,
         how(ctx),
         smoke,
-        as_json,
+        reading.as_json,
     )
 
 
 @app.command()
+@grouped
 def confirm(
     ctx: typer.Context,
     file: File,
-    sets: Sets = None,
-    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     seeds: Annotated[
         int | None,
         typer.Option("--seeds", min=1, help="Fresh seeds; as many as the file has by default."),
     ] = None,
     margin: Margin = 0.5,
-    jobs: Jobs = None,
-    runs_per_gpu: RunsPerGpu = 1,
-    device: Device = "auto",
-    executor: Executor = "local",
-    address: Address = "auto",
     retry_failed: RetryFailed = False,
-    fail_fast: FailFast = False,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
+    *,
+    running: Running,
+    reading: Reading,
 ) -> None:
     """Repeat the recipe that val chose, and doing nothing, on fresh seeds.
 
@@ -256,23 +232,20 @@ def confirm(
     """
     from harness.cli import confirm as verb
 
-    cache_in(cache_dir)
     verb.run(
         file,
-        sets or [],
-        plugin or [],
+        *reading.changes,
         how(ctx),
         seeds,
         margin,
-        as_json,
+        reading.as_json,
     )
 
 
 @app.command()
+@grouped
 def report(
     file: File,
-    sets: Sets = None,
-    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     margin: Margin = 0.5,
     thumbnails: Annotated[
@@ -281,8 +254,8 @@ def report(
     ] = True,
     brief: Annotated[bool, typer.Option("--brief", help="Print one A4 page.")] = False,
     opened: Open = False,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Say what helps, by how much and whether it is real; write HTML, Markdown, CSV and JSON.
 
@@ -292,23 +265,21 @@ def report(
     """
     from harness.cli import report as verb
 
-    cache_in(cache_dir)
-    verb.run(file, sets or [], plugin or [], results, margin, thumbnails, brief, opened, as_json)
+    verb.run(file, *reading.changes, results, margin, thumbnails, brief, opened, reading.as_json)
 
 
 @app.command()
+@grouped
 def preview(
     what: Annotated[
         str,
         typer.Argument(metavar="FILE|DATASET", help="An experiment file, a dataset's name, data."),
     ],
-    sets: Sets = None,
-    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     only: Only = None,
     opened: Open = False,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Draw what each recipe really feeds the model: batches with labels, shares of the classes.
 
@@ -318,20 +289,18 @@ def preview(
     """
     from harness.cli import preview as verb
 
-    cache_in(cache_dir)
-    verb.run(what, sets or [], plugin or [], results, only or [], opened, as_json)
+    verb.run(what, *reading.changes, results, only or [], opened, reading.as_json)
 
 
 @app.command()
+@grouped
 def inspect(
     dataset: Annotated[
         str,
         typer.Argument(metavar="DATASET", help="A dataset's name, an experiment file, or data."),
     ],
-    sets: Sets = None,
-    plugin: Plugins = None,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
+    *,
+    reading: Reading,
 ) -> None:
     """Show a dataset: classes, counts, sizes and warnings.
 
@@ -339,8 +308,7 @@ def inspect(
     """
     from harness.cli import inspect as verb
 
-    cache_in(cache_dir)
-    verb.run(dataset, sets or [], plugin or [], as_json)
+    verb.run(dataset, *reading.changes, reading.as_json)
 
 
 @app.command(name="list")

@@ -1,8 +1,7 @@
 """One image file: is it sound, what does it hold, and its pixels in the form asked for.
 
-OpenCV decodes, because it is fast, keeps the depth, applies EXIF rotation and leaves other threads
-running meanwhile. Pillow is asked first about what OpenCV hides: which format the content is, how
-many pixels the header promises, and whether the file ends before the image does.
+`pixels` decodes. Pillow is asked first about what OpenCV hides: which format the content is, how
+many pixels the header promises, whether the file ends before the image does, and its profile.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -21,23 +20,25 @@ import cv2
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from harness.datasets import pixels, tiff
 from harness.datasets.folders import IMAGE_FORMATS
+from harness.datasets.picture import MAX_PIXELS, BadImage, Ground
 from harness.terminal import Terminal
 
-MAX_PIXELS = 178_956_970
-"""Larger images are taken for decompression bombs, as by Pillow (half a GiB in RGB)."""
-
-PIXELS = ("uint8", "uint16", "float32")
-VERSION = f"1 cv2 {cv2.__version__} PIL {PIL.__version__}"
+VERSION = f"2 cv2 {cv2.__version__} PIL {PIL.__version__}"
 """What decides how a file decodes: what is remembered of one is remembered under this."""
 
 _ALIASES = {"MPO": "JPEG", "DIB": "BMP"}
 _JPEG_END = b"\xff\xd9"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _CHUNK = 256
+
+_SOME_COLOURS = 51 * np.indices((6, 6, 6), np.uint8).reshape(3, 6, 36).transpose(1, 2, 0)
+_VISIBLE = 12
+"""Levels of 255 by which colours may differ before a profile is told of."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,10 +51,14 @@ class FileFacts(NamedTuple):
         digest: SHA-256 of its bytes; empty where it cannot be read.
         height: Rows, after EXIF rotation.
         width: Columns, after EXIF rotation.
-        dtype: Of its pixels, one of `PIXELS`.
+        dtype: Of its pixels, one of `picture.PIXELS`.
         pages: Images in the file, of which the first counts.
         mislabelled: How content and extension differ; empty where they do not.
         trouble: Why it cannot be decoded; empty where it can.
+        top: Of 16 bits, the largest value that the file can hold by its own word, else the largest
+            that it holds; 0 for other types.
+        remarks: What of it is not read as it stands, in the words of `readings.REMARKS`.
+        profile: Name of a colour profile that asks for other colours than those read, or empty.
     """
 
     digest: str = ""
@@ -63,10 +68,9 @@ class FileFacts(NamedTuple):
     pages: int = 1
     mislabelled: str = ""
     trouble: str = ""
-
-
-class BadImage(Exception):
-    """A file that does not hold an image that can be decoded; the message says why."""
+    top: int = 0
+    remarks: Sequence[str] = ()
+    profile: str = ""
 
 
 def examine(path: Path) -> FileFacts:
@@ -77,24 +81,37 @@ def examine(path: Path) -> FileFacts:
         return FileFacts(trouble=f"cannot be read: {error.strerror or error}")
     digest = hashlib.sha256(data).hexdigest()
     try:
-        kind, pages = _verify(data)
-        image = _decode(data)
+        kind, pages, profile = _verify(data)
+        picture = pixels.read(data)
     except BadImage as error:
         return FileFacts(digest, trouble=str(error))
+    image = picture.colours
     claimed = IMAGE_FORMATS.get(path.suffix.lower(), kind)
-    wrong = f"its content is {kind}, not {claimed}" if kind and kind != claimed else ""
-    height, width = image.shape[:2]
-    return FileFacts(digest, height, width, image.dtype.name, pages, wrong)
+    return FileFacts(
+        digest=digest,
+        height=image.shape[0],
+        width=image.shape[1],
+        dtype=image.dtype.name,
+        pages=pages,
+        mislabelled=f"its content is {kind}, not {claimed}" if kind and kind != claimed else "",
+        top=picture.top or int(image.max()) if image.dtype == np.uint16 else 0,
+        remarks=picture.remarks,
+        profile=profile,
+    )
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: Path, ground: Ground = "white") -> NDArray[Any]:
     """Return the pixels of one file, ``[H, W, 3]`` RGB of uint8, uint16 or float32.
+
+    Args:
+        path: The file.
+        ground: What transparent pixels are laid on.
 
     Raises:
         BadImage: It cannot be read or decoded.
     """
     try:
-        return _decode(path.read_bytes())
+        return pixels.read(path.read_bytes(), ground).colours
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror or error}") from None
 
@@ -138,8 +155,8 @@ def _scale(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     return image
 
 
-def _verify(data: bytes) -> tuple[str, int]:
-    """Return the format of the content, empty if Pillow does not know it, and its pages.
+def _verify(data: bytes) -> tuple[str, int, str]:
+    """Return the format of the content, empty if Pillow does not know it, its pages and profile.
 
     Raises:
         BadImage: The file is empty, ends too early or promises absurdly many pixels.
@@ -152,7 +169,8 @@ def _verify(data: bytes) -> tuple[str, int]:
             _require_sane_size(*image.size)
             if not _ends_as_it_should(kind, data):
                 _load(image)
-            return kind, getattr(image, "n_frames", 1) if kind in ("TIFF", "GIF") else 1
+            pages = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
+            return kind, pages, _profile(image.info.get("icc_profile"), image.mode)
     except Image.DecompressionBombError:
         raise BadImage(f"its header promises more than {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
@@ -191,45 +209,35 @@ def _load(image: Image.Image) -> None:
             raise BadImage(f"is truncated or damaged: {error}") from None
 
 
-def _tiff_beyond_pillow(data: bytes) -> tuple[str, int]:
+def _tiff_beyond_pillow(data: bytes) -> tuple[str, int, str]:
     """Return the format of a TIFF whose pixels Pillow cannot hold (three channels of floats)."""
-    if data[:4] not in (b"II*\x00", b"MM\x00*"):
-        return "", 1
-    try:
-        directory = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        stream = io.BytesIO(data)
-        stream.seek(directory.next)
-        directory.load(stream)
-        width, height = (
-            int(directory[tag]) for tag in (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH)
-        )
-    except Exception as error:
-        raise BadImage(f"is truncated or damaged: {error}") from None
-    _require_sane_size(width, height)
-    return "TIFF", 1
+    if data[:4] not in tiff.MAGIC:
+        return "", 1, ""
+    entries = tiff.directory(data)
+    _require_sane_size(entries.one(tiff.WIDTH, 0), entries.one(tiff.HEIGHT, 0))
+    return "TIFF", 1, ""
 
 
-def _decode(data: bytes) -> NDArray[Any]:
-    if not data:
-        raise BadImage("is empty (0 bytes)")
-    packed = np.frombuffer(data, np.uint8)
+@lru_cache(256)
+def _profile(icc: bytes | None, mode: str) -> str:
+    """Return the name of a colour profile by which colours are others than in sRGB, else nothing.
+
+    Colours are read as they are stored; most profiles are sRGB under some name.
+    """
+    modes = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "L": "L", "LA": "L", "CMYK": "CMYK"}
+    if not icc or mode not in modes:
+        return ""
     try:
-        image = cv2.imdecode(packed, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if image is None:  # one-channel float TIFF comes in its own channels only
-            image = cv2.imdecode(packed, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise BadImage(f"cannot be decoded: {error.err}") from None
-    if image is None:
-        raise BadImage("is not an image, or is damaged")
-    if image.dtype == np.float64:
-        image = image.astype(np.float32)
-    if image.dtype.name not in PIXELS:
-        raise BadImage(f"its pixels are {image.dtype.name} and not one of {', '.join(PIXELS)}")
-    if image.dtype == np.float32 and not np.isfinite(image).all():
-        raise BadImage("holds pixels that are NaN or infinite")
-    to_rgb = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
-    rgb: NDArray[Any] = cv2.cvtColor(image, to_rgb)
-    return rgb
+        found = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        name = ImageCms.getProfileDescription(found).strip() or "without a name"
+        there = modes[mode]
+        sample = Image.fromarray(np.ascontiguousarray(_SOME_COLOURS)).convert(there)
+        to = ImageCms.buildTransform(found, ImageCms.createProfile("sRGB"), there, "RGB")
+        shown = np.asarray(ImageCms.applyTransform(sample, to)).astype(np.int64)
+    except (ImageCms.PyCMSError, OSError, ValueError, ImportError):
+        return ""  # a damaged profile, or one of another kind of pixels: nothing can be said
+    off = np.abs(shown - np.asarray(sample.convert("RGB"))).max()
+    return name if off > _VISIBLE else ""
 
 
 def in_parallel(work: Callable[[T], R], items: Sequence[T], what: str) -> Iterator[R]:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness import cache
+from harness.datasets import readings
 from harness.datasets.base import ImageDataset, Index, content_of
 from harness.datasets.complete import complete
 from harness.datasets.folders import SPLIT_WORDS, Source, class_folders, class_source
-from harness.errors import BadFilesError, DataError, counted, listing
+from harness.errors import BadFilesError, DataError, counted
 
 if TYPE_CHECKING:  # OpenCV takes 0.3 s to import, and the list of datasets does without
     from harness.datasets.decode import FileFacts
@@ -38,6 +39,8 @@ class ImageFiles(ImageDataset):
     """``keep`` scales the short side and cuts out the centre; ``squash`` changes proportions."""
     grayscale: bool = False
     """One channel instead of RGB."""
+    alpha: Literal["white", "black", "ignore"] = "white"
+    """What transparent pixels are laid on; ``ignore`` takes their colours as if opaque."""
     on_bad_image: Literal["error", "skip"] = "error"
     """``skip`` leaves out what cannot be decoded and keeps what is merely mislabelled."""
 
@@ -63,13 +66,14 @@ class ImageFiles(ImageDataset):
         if not facts:
             raise DataError(f"dataset '{self.display()}': no image can be decoded")
         height, width = self._height_and_width(source, facts)
-        _, depth_notes = _common_dtype(source.ids, facts)
+        depth = readings.common_depth(source.ids, facts)
         digests = [of_file.digest for of_file in facts]
         parts = (source.labels, source.split, source.group, source.fold)
+        content = content_of(list(source.ids), digests, *parts)
         return Index(
             labels=source.labels,
             class_names=source.class_names,
-            content=content_of(list(source.ids), digests, *parts),
+            content=readings.content(content, facts, depth),
             shape=(height, width, 1 if self.grayscale else 3),
             ids=source.ids,
             files=source.files,
@@ -77,7 +81,12 @@ class ImageFiles(ImageDataset):
             group=source.group,
             fold=source.fold,
             digests=digests,
-            warnings=(*source.warnings, *bad_notes, *depth_notes, *_page_notes(source, facts)),
+            warnings=(
+                *source.warnings,
+                *bad_notes,
+                *depth.notes,
+                *readings.remarks(source.ids, facts, self.alpha),
+            ),
             bad_files=bad_files,
         )
 
@@ -89,7 +98,7 @@ class ImageFiles(ImageDataset):
         """
         from harness.datasets import decode
 
-        geometry = (index.shape, self.image_size, self.resize, self.grayscale)
+        geometry = (index.shape, self.image_size, self.resize, self.grayscale, self.alpha)
         key = content_of("images", decode.VERSION, list(index.digests), geometry)[:32]
         shape = (len(index.files), *index.shape)
         stored = cache.open_array(key, shape)
@@ -99,23 +108,22 @@ class ImageFiles(ImageDataset):
         for path, of_file, digest in zip(index.files, facts, index.digests, strict=True):
             if of_file.digest != digest:
                 raise DataError(f"{path} changed since the dataset was indexed; start again")
-        dtype, _ = _common_dtype(index.ids, facts)
-        return cache.write_array(key, shape, dtype, self._images(index, dtype))
+        depth = readings.common_depth(index.ids, facts)
+        return cache.write_array(key, shape, depth.dtype, self._images(index, depth))
 
-    def _images(self, index: Index, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    def _images(self, index: Index, depth: readings.Depth) -> Iterator[NDArray[Any]]:
         from harness.datasets import decode
+        from harness.datasets.picture import BadImage
 
         def image_of(path: Path) -> NDArray[Any]:
             try:
-                image = decode.read_image(path)
-            except decode.BadImage as error:
+                image = decode.read_image(path, self.alpha)
+            except BadImage as error:
                 raise DataError(f"{path} {error}") from None
             image = decode.fit(image, self.image_size, self.resize, self.grayscale)
             if image.shape != index.shape:
                 raise DataError(f"{path} changed since the dataset was indexed; start again")
-            if image.dtype == np.uint8 and dtype == np.uint16:
-                return image.astype(np.uint16) * np.uint16(257)
-            return image
+            return depth.of(image)
 
         return decode.in_parallel(image_of, index.files, "reading images")
 
@@ -136,7 +144,7 @@ class ImageFiles(ImageDataset):
                 "and keep what is only mislabelled with `on_bad_image: skip`",
                 bad,
             )
-        return bad, _bad_notes(source, facts)
+        return bad, readings.bad(source.ids, facts)
 
     def _height_and_width(self, source: Source, facts: "Sequence[FileFacts]") -> tuple[int, int]:
         if self.image_size is not None:
@@ -150,22 +158,6 @@ class ImageFiles(ImageDataset):
                     f"{of_file.height} × {of_file.width}; set image_size, such as image_size: 64"
                 )
         return first
-
-
-def _bad_notes(source: Source, facts: "Sequence[FileFacts]") -> list[str]:
-    pairs = list(zip(source.ids, facts, strict=True))
-    hopeless = [f"{name} ({found.trouble})" for name, found in pairs if found.trouble]
-    mislabelled = [f"{name} ({found.mislabelled})" for name, found in pairs if found.mislabelled]
-    notes = []
-    if hopeless:
-        what = counted(
-            len(hopeless), "file cannot be decoded and is", "files cannot be decoded and are"
-        )
-        notes.append(f"{what} left out: {complete(hopeless)}")
-    if mislabelled:
-        what = counted(len(mislabelled), "file is not what its", "files are not what their")
-        notes.append(f"{what} extension says: {complete(mislabelled)}")
-    return notes
 
 
 def facts_of(files: Sequence[Path]) -> "list[FileFacts]":
@@ -207,31 +199,3 @@ def _common_folder(paths: Sequence[str]) -> str:
         return os.path.commonpath([first, last])
     except ValueError:  # two drives
         return first
-
-
-def _common_dtype(
-    ids: Sequence[str], facts: "Sequence[FileFacts]"
-) -> tuple[np.dtype[Any], list[str]]:
-    """Return the dtype that holds every image, and a remark where some are scaled to it."""
-    example: dict[str, str] = {}
-    for name, of_file in zip(ids, facts, strict=True):
-        example.setdefault(of_file.dtype, name)
-    if len(example) == 1:
-        return np.dtype(next(iter(example))), []
-    if "float32" in example:
-        named = listing(f"{name} is {dtype}" for dtype, name in sorted(example.items()))
-        raise DataError(f"floating-point and integer images do not go together: {named}")
-    eight = sum(of_file.dtype == "uint8" for of_file in facts)
-    return np.dtype(np.uint16), [
-        f"{eight} of {len(facts)} images {'has' if eight == 1 else 'have'} 8 bits and the others "
-        f"16: those with 8, such as {example['uint8']}, are scaled by 257 to the 16-bit range"
-    ]
-
-
-def _page_notes(source: Source, facts: "Sequence[FileFacts]") -> list[str]:
-    many = [row for row, of_file in enumerate(facts) if of_file.pages > 1]
-    if not many:
-        return []
-    names = listing((f"{source.ids[row]} ({facts[row].pages})" for row in many), 5)
-    what = counted(len(many), "file holds", "files hold")
-    return [f"{what} several images, of which the first is read: {names}"]

@@ -8,6 +8,7 @@ code 2. Any other exception is a bug of ours or of a plugin and keeps its traceb
     ├── DataError     files, labels or splits of a dataset
     │   └── BadFilesError   files that are bad or missing, each with the reason
     ├── StoreError    the results folder
+    ├── DecisionError a decision rule that cannot be fitted for a run
     └── TrackingError the MLflow database or server
 """
 
@@ -50,6 +51,10 @@ class BadFilesError(DataError):
 
 class StoreError(HarnessError):
     """The results folder cannot be used."""
+
+
+class DecisionError(HarnessError):
+    """A decision rule cannot be fitted for a run: no val, or a trained prior that is not known."""
 
 
 class TrackingError(HarnessError):

@@ -136,6 +136,19 @@ datasets = Registry(
     },
 )
 
+rules = Registry(
+    "decision rule",
+    {
+        "argmax": "harness.decisions.plain:Argmax",
+        "temperature": "harness.decisions.plain:Temperature",
+        "prior": "harness.decisions.plain:Prior",
+        "prior_tuned": "harness.decisions.tuned:PriorTuned",
+        "thresholds": "harness.decisions.tuned:Thresholds",
+        "costs": "harness.decisions.costs:Costs",
+        "sensitivity": "harness.decisions.sensitivity:Sensitivity",
+    },
+)
+
 
 @functools.cache
 def load_entry_points() -> None:

@@ -13,7 +13,7 @@ from harness.datasets import base
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import RunSpec
-from harness.registry import datasets, strategies
+from harness.registry import datasets, rules, strategies
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -65,6 +65,6 @@ def make_spec() -> Callable[..., RunSpec]:
 def _fresh_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give each test its own cache folder; forget what it registered and read."""
     monkeypatch.setenv("HARNESS_CACHE_DIR", str(tmp_path / "cache"))
-    with strategies.temporary(), datasets.temporary():
+    with strategies.temporary(), datasets.temporary(), rules.temporary():
         yield
     base.forget()

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.strategies.base import Facts, Loss, Windowed, strategy
 
 if TYPE_CHECKING:
@@ -33,6 +36,16 @@ class BalancedSoftmax(Windowed):
             return -(targets.float() * log_softmax(logits.float() + prior, dim=1)).sum(1)
 
         return balanced
+
+    def trained_prior(
+        self, shares: NDArray[np.float64], class_counts: NDArray[np.int64]
+    ) -> NDArray[np.float64] | str:
+        """Return shares / counts, uniform where rows are delivered as they are counted.
+
+        softmax(z + log n) is the posterior under the delivered shares π, so softmax(z) is the one
+        under π / n. A class without rows is shifted by log 0: its logit is never trained.
+        """
+        return np.divide(shares, class_counts, out=np.zeros_like(shares), where=class_counts > 0)
 
     def redundant(self, facts: Facts) -> str | None:
         """Return a reason where all logits would be shifted alike."""

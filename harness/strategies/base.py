@@ -198,6 +198,8 @@ class Strategy(BaseModel):
     """Where the strategy stands in a recipe's canonical order; hooks do not depend on it."""
     head: ClassVar[Literal["linear", "normalized"]] = "linear"
     """The last layer that the loss needs: `ldam` asks for one with unit weights and features."""
+    keeps_shares: ClassVar[bool] = False
+    """Whether `blend` leaves each class its share of the labels, as partners of the batch do."""
 
     def expanded_counts(self, class_counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the training rows per class, ``int64[C]``, once `synthesize` has run."""
@@ -260,6 +262,26 @@ class Strategy(BaseModel):
     def rebalances(self) -> bool:
         """Whether it makes up for unequal expanded counts; two that do correct the same twice."""
         return False
+
+    def trained_prior(
+        self, shares: NDArray[np.float64], class_counts: NDArray[np.int64]
+    ) -> NDArray[np.float64] | str:
+        """Return which class shares the softmax is relative to after training with `loss`.
+
+        A network that minimises cross-entropy estimates p(class | x) under the class shares of the
+        labels it was given. A loss that weights classes or shifts logits moves that prior; one
+        whose softmax is no posterior under any prior says so, and its outputs are not adjusted.
+
+        Args:
+            shares: ``float64[C]``, shares of the label mass delivered while the loss acts.
+            class_counts: ``int64[C]``, expanded training rows per class, as `loss` gets them.
+
+        Returns:
+            ``float64[C]``, of any sum, or in words why it is not known.
+        """
+        if type(self).decides("loss"):
+            return f"the loss of '{self.name}' does not declare which prior its outputs carry"
+        return shares
 
     @classmethod
     def decides(cls, hook: str) -> bool:

@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from harness.strategies.base import Facts, Loss, Windowed, strategy
-from harness.strategies.losses import normalized_weights, weighted_cross_entropy
+from harness.strategies.losses import normalized_weights, weighted_cross_entropy, weights_of_counts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +44,13 @@ class ClassWeights(Windowed):
     def weights(self, class_counts: "Tensor") -> "Tensor":
         """Return the weights of the classes, ``float32[C]``, which sum to C."""
         return normalized_weights(class_counts, None if self.scheme == "inverse" else self.beta)
+
+    def trained_prior(
+        self, shares: NDArray[np.float64], class_counts: NDArray[np.int64]
+    ) -> NDArray[np.float64] | str:
+        """Return shares × weights: Σ_c w_c π_c p(x | c) (−log p_c) is least at their posterior."""
+        beta = None if self.scheme == "inverse" else self.beta
+        return shares * weights_of_counts(class_counts, beta)
 
     def loss(self, class_counts: "Tensor") -> Loss:
         """Return the weighted cross-entropy on soft targets."""

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.strategies.base import Facts, Loss, Tunable, Windowed, strategy
@@ -37,6 +39,22 @@ class Focal(Windowed):
             return -(targets.float() * missing**gamma * log_p).sum(1)
 
         return focal
+
+    def trained_prior(
+        self, shares: NDArray[np.float64], class_counts: NDArray[np.int64]
+    ) -> NDArray[np.float64] | str:
+        """Return the shares for gamma 0, and else why there is no such prior.
+
+        The risk is least where η_c ∝ p_c / φ(p_c) with φ(p) = (1 − p)^γ − γ p (1 − p)^(γ−1) log p
+        (Charoenphakdee et al. 2021, "On Focal Loss for Class-Posterior Probability Estimation",
+        theorem 11): argmax p is argmax η, but p is not a posterior η under any prior.
+        """
+        if self.gamma == 0.0:
+            return shares
+        return (
+            "focal loss has its least risk at outputs that are less sure than the posterior, so "
+            "that they carry no class prior"
+        )
 
     def redundant(self, facts: Facts) -> str | None:
         """Return a reason where this is cross-entropy."""

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.strategies.base import Loss, Tunable, Windowed, strategy
@@ -40,6 +42,20 @@ class Ldam(Windowed):
     def logit_scale(self) -> float:
         """Return s: the softmax of bare cosines is nearly flat, whatever the network has learnt."""
         return self.s
+
+    def trained_prior(
+        self, shares: NDArray[np.float64], class_counts: NDArray[np.int64]
+    ) -> NDArray[np.float64] | str:
+        """Return why there is none.
+
+        For two classes with margins a and b (times s) the risk is least where the odds are
+        e^t (e^t + e^a) / (e^a (1/e^b + e^t)), t the difference of the scaled logits: nearly 1 for
+        every t between −b and a. Within the margins the softmax says nothing of the posterior.
+        """
+        return (
+            "within the margins of LDAM a softmax hardly depends on the posterior, so that it "
+            "carries no class prior"
+        )
 
     def loss(self, class_counts: "Tensor") -> Loss:
         """Return the margin loss on soft targets."""

@@ -3,6 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,6 +24,22 @@ def normalized_weights(class_counts: "Tensor", beta: float | None = None) -> "Te
     # In float32, 1 − 0.9999^1 would have three right digits; expm1 has them all.
     mass = counts if beta is None else -torch.expm1(counts * math.log(beta))
     return len(mass) / mass / (1 / mass).sum()
+
+
+def weights_of_counts(
+    class_counts: NDArray[np.int64], beta: float | None = None
+) -> NDArray[np.float64]:
+    """Return `normalized_weights` in double precision, without torch; 0 for a class without rows.
+
+    Args:
+        class_counts: ``int64[C]``, training rows per class.
+        beta: As there.
+    """
+    counts = np.asarray(class_counts, np.float64)
+    mass = counts if beta is None else -np.expm1(counts * math.log(beta))
+    inverse = np.divide(1.0, mass, out=np.zeros_like(mass), where=mass > 0)
+    total: np.float64 = inverse.sum()
+    return len(mass) * inverse / total
 
 
 def weighted_cross_entropy(logits: "Tensor", targets: "Tensor", weights: "Tensor") -> "Tensor":

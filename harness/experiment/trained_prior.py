@@ -1,0 +1,179 @@
+"""The class prior that the outputs of a stored run carry, from its spec and its result.
+
+A run is parted into phases by the windows of its samplers and losses. In each, the shares of the
+label mass that was delivered are known, and the loss that acted says which prior its softmax is
+relative to (`Strategy.trained_prior`).
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.decisions.priors import Floats, TrainedPrior
+from harness.experiment.spec import RunSpec, Training
+from harness.strategies.base import Strategy, deciding
+
+ENOUGH_SGD = 3.0
+"""Learning rate summed over the steps of a phase, over 1 − momentum, from which it decides: the time
+of the gradient flow, in which a bias of the last layer settles within about 1 / share of its class
+among the deliveries."""
+
+ENOUGH_ADAMW = 0.01
+"""The same for AdamW, whose every step moves each weight by about the learning rate."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps ``[first, last)`` in which one sampler and one loss acted.
+
+    Attributes:
+        first: First step.
+        last: Step after the last.
+        shares: ``float64[C]``: of the label mass delivered.
+        loss: What decided the loss; None for soft cross-entropy.
+    """
+
+    first: int
+    last: int
+    shares: Floats
+    loss: Strategy | None
+
+    def prior(self, class_counts: NDArray[np.int64]) -> Floats | str:
+        """Return which shares a softmax trained in this phase alone is relative to, or why not."""
+        if self.loss is None:
+            return self.shares
+        return self.loss.trained_prior(self.shares, class_counts)
+
+
+def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
+    """Return the class prior that the outputs of a run are relative to, or why it is not known.
+
+    The last phase decides: outputs follow a new prior within few steps at a usual learning rate,
+    as biases of the last layer alone can (docs/decisions.md has the experiment). Where its learning
+    rate was too low for that, outputs are between two priors, and which is not known.
+
+    Args:
+        spec: What was trained.
+        result: Its ``result.json``, of schema 1.
+    """
+    counts = np.asarray(result["train_counts"], np.int64)
+    expanded = expanded_counts(spec, counts)
+    found = phases(spec, result)
+    if isinstance(found, str):
+        return TrainedPrior.unknown(found)
+    names = result["class_names"]
+    mass = found[-1].prior(expanded)
+    if isinstance(mass, str):
+        return TrainedPrior.unknown(mass)
+    prior = _smoothed(TrainedPrior.of(mass, names), spec.training.label_smoothing)
+    if len(found) > 1 and not _settled(found[-1], spec.training, int(result["steps"])):
+        before = found[-2].prior(expanded)
+        if isinstance(before, str) or _differ(TrainedPrior.of(before, names), prior):
+            return TrainedPrior.unknown(
+                f"sampler or loss changed at step {found[-1].first} of {result['steps']}, and the "
+                "learning rate was then too low for the outputs to follow; start earlier"
+            )
+    return prior
+
+
+def _smoothed(prior: TrainedPrior, smoothing: float) -> TrainedPrior:
+    """Return the prior of targets of which `smoothing` is spread evenly over the classes.
+
+    Smoothed outputs are no posterior of any prior; this one makes their mean right.
+    """
+    if not smoothing or prior.shares is None:
+        return prior
+    shares = (1 - smoothing) * prior.shares + smoothing / len(prior.shares)
+    said = (
+        f"label smoothing of {smoothing:g}: outputs are too unsure, which the prior of the smoothed "
+        "labels makes up for on average alone"
+    )
+    return TrainedPrior(shares, "", (*prior.notes, said))
+
+
+def _settled(phase: Phase, training: Training, steps: int) -> bool:
+    """Whether the learning rate of a phase was enough for outputs to follow its prior."""
+    total = sum(training.rate(step, steps) for step in range(phase.first, phase.last))
+    if training.optimizer == "adamw":
+        return total >= ENOUGH_ADAMW
+    return total / (1 - training.momentum) >= ENOUGH_SGD
+
+
+def _differ(one: TrainedPrior, other: TrainedPrior) -> bool:
+    assert one.shares is not None
+    assert other.shares is not None
+    return bool(np.abs(np.log(one.shares) - np.log(other.shares)).max() > 0.1)
+
+
+def expanded_counts(spec: RunSpec, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the training rows per class once the recipe has synthesized its own."""
+    for strategy in deciding(spec.strategies, "synthesize"):
+        counts = strategy.expanded_counts(counts)
+    return counts
+
+
+def phases(spec: RunSpec, result: Mapping[str, Any]) -> list[Phase] | str:
+    """Return the phases that led to the weights that were evaluated, or why they are not known."""
+    counts = np.asarray(result["train_counts"], np.int64)
+    expanded = expanded_counts(spec, counts)
+    if int(expanded.sum() - counts.sum()) != result["synthetic"]:
+        return "how many rows of each class were synthesized is not recorded"
+    for blend in deciding(spec.strategies, "blend"):
+        if not blend.keeps_shares:
+            return (
+                f"'{blend.name}' mixes labels, and how much of each class was left is not recorded "
+                "(a strategy whose blend keeps the shares says so by keeps_shares = True)"
+            )
+    steps = int(result["steps"])
+    orders = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "order")]
+    losses = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "loss")]
+    ends = sorted({0, steps, *itertools.chain(*(window for _, window in orders + losses))})
+    delivered = _delivered(orders, np.asarray(result["delivered"]), expanded, steps, spec)
+    if isinstance(delivered, str):
+        return delivered
+    found = []
+    for first, last in itertools.pairwise(ends):
+        if first >= int(result["selected_step"]):
+            break
+        order, loss = _at(orders, first), _at(losses, first)
+        found.append(Phase(first, last, delivered[order], loss))
+    return found
+
+
+def _delivered(
+    orders: list[tuple[Strategy, tuple[int, int]]],
+    total: NDArray[np.int64],
+    expanded: NDArray[np.int64],
+    steps: int,
+    spec: RunSpec,
+) -> dict[Strategy | None, Floats] | str:
+    """Return the shares that each sampler delivered; None stands for shuffling.
+
+    A run records what it delivered as a whole. What shuffled passes delivered follows from the
+    counts, and the rest is the sampler's.
+    """
+    sampled = sum(last - first for _, (first, last) in orders)
+    shuffled = expanded / expanded.sum()
+    if not orders:
+        return {None: total / total.sum()}
+    if len(orders) > 1:
+        return "it had several samplers, and what each delivered is not recorded"
+    batch = spec.training.batch_size
+    rest = np.maximum(total - (steps - sampled) * batch * shuffled, 0.0)
+    if not rest.any():
+        return "what its sampler delivered is not recorded"
+    return {None: shuffled, orders[0][0]: rest / rest.sum()}
+
+
+def _steps(strategy: Strategy, steps: int) -> tuple[int, int]:
+    """Return the steps in which a strategy acts, rounded as a plan rounds them."""
+    start, stop = strategy.window()
+    return round(start * steps), round(stop * steps)
+
+
+def _at(windows: list[tuple[Strategy, tuple[int, int]]], step: int) -> Strategy | None:
+    return next((s for s, (first, last) in windows if first <= step < last), None)

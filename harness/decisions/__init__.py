@@ -1,0 +1,1 @@
+"""Decision rules: from the outputs of a model to decisions, as pure functions."""

@@ -65,7 +65,7 @@ def normalised(scores: Floats) -> Floats:
     shifted = scores - scores.max(axis=-1, keepdims=True)
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(axis=-1, keepdims=True)
-    return shifted
+    return np.asarray(shifted)
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ class Rule(BaseModel):
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that differ from their defaults, as plain JSON values."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        return self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
 
     def label(self) -> str:
         """Return the name with the parameters that were set, in short."""
@@ -269,7 +269,6 @@ def rule_from(wanted: str | Mapping[str, Any]) -> Rule:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(
-            f"decision rule '{name}': {place}: {said}".replace(": : ", ": ")
-        ) from None
+        where = f"{place}: " if place else ""
+        raise ConfigError(f"decision rule '{name}': {where}{said}") from None
     return built

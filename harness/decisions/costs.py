@@ -1,18 +1,17 @@
 """Least expected cost: what each mistake costs is given, and the cheapest decision is taken."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from harness.decisions.base import Case, Fitted, Floats, rule
 from harness.decisions.plain import Adjusting
 from harness.decisions.priors import by_class
 from harness.errors import ConfigError, did_you_mean, listing
 
-Cost = Annotated[float, Field(strict=True)]
-Given = Mapping[str, Cost] | Mapping[str, Mapping[str, Cost]]
+Given = Mapping[str, Any]
+"""A number for each class, or a row of numbers for each."""
 
 
 @rule("costs")
@@ -50,9 +49,9 @@ def cost_matrix(given: Given, class_names: tuple[str, ...]) -> Floats:
     if any(rows) and not all(rows):
         raise ConfigError("costs: give either one number per class or a row for each, not both")
     if any(rows):
-        matrix = _matrix(given, class_names)  # type: ignore[arg-type]
+        matrix = _matrix(given, class_names)
     else:
-        missed = by_class(given, class_names, "costs")  # type: ignore[arg-type]
+        missed = by_class(given, class_names, "costs")
         matrix = missed[:, None] * (1 - np.eye(len(class_names)))
     if (matrix < 0).any():
         true, decided = np.argwhere(matrix < 0)[0]

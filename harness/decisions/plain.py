@@ -98,7 +98,7 @@ def best_temperature(val: Val, offsets: Floats) -> tuple[float, tuple[str, ...]]
     found = float(minimize_scalar(nll, bounds=(-_EDGE, _EDGE), method="bounded").x)
     if nll(0.0) <= nll(found):  # a flat likelihood: 1 is as good
         found = 0.0
-    notes = ()
+    notes: tuple[str, ...] = ()
     if abs(found) > _EDGE - 0.01:
         notes = (
             f"val does not tell the temperature ({len(rows)} rows): it is at the end of its range, "

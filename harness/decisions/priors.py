@@ -57,7 +57,7 @@ class TrainedPrior:
         missing = np.flatnonzero(mass == 0)
         notes = tuple(
             f"class '{class_names[k]}' was never trained: it is moved as the rarest that was"
-            for k in missing
+            for k in missing.tolist()
         )
         filled = np.where(mass > 0, mass, mass[mass > 0].min())
         return cls(filled / filled.sum(), "", notes)
@@ -82,7 +82,7 @@ def deployment(
     if wanted == "train":
         counts = np.asarray(train_counts, np.float64)
         if not (counts > 0).all():
-            empty = listing(class_names[k] for k in np.flatnonzero(counts <= 0))
+            empty = listing(class_names[k] for k in np.flatnonzero(counts <= 0).tolist())
             raise ConfigError(
                 f"deploy 'train': no training row of class {empty}, which nothing could be decided "
                 "for; give a share of each class"

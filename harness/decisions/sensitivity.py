@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import betaincinv
 
-from harness.decisions.base import Case, Fitted, rule
+from harness.decisions.base import Case, Fitted, Floats, rule
 from harness.decisions.plain import Adjusting
 from harness.errors import ConfigError, DecisionError, counted, did_you_mean, listing
 
@@ -19,8 +19,8 @@ _NEVER = math.log(1e-44)
 class Sensitivity(Adjusting):
     """Move one class from `prior` just so far that its recall on val reaches a level.
 
-    Its recall rises with its offset, and all else falls: the least offset that reaches the level
-    costs the other classes least. It is 0 where `prior` reaches it already.
+    Its recall rises with its offset, and the others' fall: the least offset that reaches the level
+    costs them least. It is negative where `prior` alone exceeds the level.
 
     The recall that the offset has on new rows is less than on val, on which it was chosen. Set
     between order statistics m and m + 1 of n exchangeable rows, it is Beta(m, n − m + 1)
@@ -66,8 +66,8 @@ class Sensitivity(Adjusting):
                 f"probability of 0; {self.level:g} was asked for"
             )
         bias = np.zeros(len(case.class_names))
-        bias[k] = max(0.0, _above(needed, wanted))
-        reached = int((needed < bias[k]).sum() if bias[k] else (scores.argmax(axis=1) == k).sum())
+        bias[k] = _above(needed, wanted)
+        reached = int((needed < bias[k]).sum())
         lower = float(betaincinv(reached, rows - reached + 1, 1 - self.confidence))
         found["values"] = {
             **found["values"],
@@ -85,7 +85,7 @@ class Sensitivity(Adjusting):
         return self.fitted(case, offsets=shift, bias=bias, **found)
 
 
-def _above(needed: np.typing.NDArray[np.float64], wanted: int) -> float:
+def _above(needed: Floats, wanted: int) -> float:
     """Return an offset just above the `wanted`-th need, below the next where it is larger."""
     at = float(needed[wanted - 1])
     larger = needed[needed > at]

@@ -29,10 +29,8 @@ class PriorTuned(Adjusting):
 
     def fit(self, case: Case) -> Fitted:
         """Fit τ."""
-        val = case.validation()
         case, found = self.scaled(case)
-        val = case.validation()
-        shift = case.shift()
+        val, shift = case.validation(), case.shift()
         worth = np.array([_value(val, tau * shift) for tau in _TAUS])
         best = np.flatnonzero(worth >= worth.max() - _GAIN)
         tau = float(_TAUS[best[np.abs(_TAUS[best] - 1.0).argmin()]])
@@ -93,7 +91,7 @@ def _ascent(scores: Floats, labels: Ints, objective: Objective) -> Floats:
     present = np.flatnonzero(np.bincount(labels, minlength=classes))
     for _ in range(_SWEEPS):
         before = best
-        for k in present:
+        for k in present.tolist():
             rivals = scores.copy()
             rivals[:, k] = -np.inf
             other = rivals.argmax(axis=1)

@@ -18,9 +18,8 @@ from harness.experiment.spec import RunSpec, Training
 from harness.strategies.base import Strategy, deciding
 
 ENOUGH_SGD = 3.0
-"""Learning rate summed over the steps of a phase, over 1 − momentum, from which it decides: the time
-of the gradient flow, in which a bias of the last layer settles within about 1 / share of its class
-among the deliveries."""
+"""Learning rate summed over the steps of a phase, over 1 − momentum, from which it decides: it is
+the time of the gradient flow, in units in which a bias of the last layer settles."""
 
 ENOUGH_ADAMW = 0.01
 """The same for AdamW, whose every step moves each weight by about the learning rate."""
@@ -89,8 +88,8 @@ def _smoothed(prior: TrainedPrior, smoothing: float) -> TrainedPrior:
         return prior
     shares = (1 - smoothing) * prior.shares + smoothing / len(prior.shares)
     said = (
-        f"label smoothing of {smoothing:g}: outputs are too unsure, which the prior of the smoothed "
-        "labels makes up for on average alone"
+        f"label smoothing of {smoothing:g} makes outputs less sure than the posterior, which the "
+        "prior of the smoothed labels makes up for on average alone"
     )
     return TrainedPrior(shares, "", (*prior.notes, said))
 

@@ -4,7 +4,7 @@ A metric that is a mean over images, or close to one, splits into a number per i
 runs these say how much of a difference hangs on which images happened to be in the test set.
 """
 
-from collections.abc import KeysView, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,10 @@ class ImageScores:
     def keys(self) -> KeysView[str]:
         """Return the keys of the runs."""
         return self._scores.keys()
+
+    def of(self, keys: Iterable[str]) -> NDArray[np.float32]:
+        """Return the scores of several runs, ``float32[S, n]``."""
+        return np.stack([self._scores[key] for key in keys])
 
     def interval(self, blocks: Sequence[Mapping[str, float]], widening: float = 1.0) -> Interval:
         """Return the mean of a contrast of runs, with its interval on new images.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.decisions.priors import Floats, TrainedPrior
+from harness.errors import ConfigError
 from harness.experiment.spec import RunSpec, Training
 from harness.strategies.base import Strategy, deciding
 
@@ -42,10 +43,24 @@ class Phase:
     loss: Strategy | None
 
     def prior(self, class_counts: NDArray[np.int64]) -> Floats | str:
-        """Return which shares a softmax trained in this phase alone is relative to, or why not."""
+        """Return which shares a softmax trained in this phase alone is relative to, or why not.
+
+        Raises:
+            ConfigError: What the loss declares is no prior.
+        """
         if self.loss is None:
             return self.shares
-        return self.loss.trained_prior(self.shares, class_counts)
+        found = self.loss.trained_prior(self.shares, class_counts)
+        if isinstance(found, str):
+            return found
+        mass = np.asarray(found, np.float64)
+        sane = mass.shape == self.shares.shape and bool(np.isfinite(mass).all())
+        if not (sane and mass.min() >= 0 and mass.max() > 0):
+            raise ConfigError(
+                f"'{self.loss.name}'.trained_prior returned {found!r}; {len(self.shares)} finite "
+                "numbers that are not negative and not all 0 are needed, or a reason"
+            )
+        return mass
 
 
 def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:

@@ -19,9 +19,9 @@ class Costs(Adjusting):
     """Decide the class of least expected cost under the deployment prior.
 
     Elkan 2001, "The Foundations of Cost-Sensitive Learning", eq. 1: the decision k has the least
-    Σ_c p(c | x) · cost[c][k]. Costs are given as one number per class, what it costs to miss it
-    whatever is decided instead; or as a matrix by class names, first the *true* class (a row),
-    then the *decided* one (a column)::
+    Σ_c p(c | x) · cost[c][k] (his own matrix has decided classes as rows). Costs are given as one
+    number per class, what it costs to miss it whatever is decided instead; or as a matrix by class
+    names, first the *true* class (a row), then the *decided* one (a column)::
 
         {name: costs, costs: {healthy: 1, ill: 20}}
         {name: costs, costs: {healthy: {ill: 1}, ill: {healthy: 20}}}

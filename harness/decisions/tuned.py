@@ -23,7 +23,7 @@ _GAIN = 1e-9
 class PriorTuned(Adjusting):
     """Move τ of the way from the prior of training to that of deployment, τ fitted on val.
 
-    Post-hoc logit adjustment with a tuned τ (Menon et al. 2021, section 4.2): of 0, 0.1, …, 2 the
+    Post-hoc logit adjustment with a tuned τ (Menon et al. 2021): of 0, 0.1, …, 2 the
     best by the primary metric on val, of equals the nearest to 1.
     """
 

@@ -46,8 +46,8 @@ class Focal(Windowed):
         """Return the shares for gamma 0, and else why there is no such prior.
 
         The risk is least where η_c ∝ p_c / φ(p_c) with φ(p) = (1 − p)^γ − γ p (1 − p)^(γ−1) log p
-        (Charoenphakdee et al. 2021, "On Focal Loss for Class-Posterior Probability Estimation",
-        theorem 11): argmax p is argmax η, but p is not a posterior η under any prior.
+        (Charoenphakdee et al. 2021, "On Focal Loss for Class-Posterior Probability Estimation"):
+        argmax p is argmax η, but p is not a posterior η under any prior.
         """
         if self.gamma == 0.0:
             return shares

@@ -1,4 +1,4 @@
-"""Validation outputs of several folds as one sample, for a rule that one fold's val is too small for."""
+"""Validation outputs of several folds as one sample, where one fold's val is small."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Part:
 def pooled(own: int, parts: Sequence[Part], test_rows: NDArray[Any]) -> tuple[Floats, Ints]:
     """Return the log-probabilities and labels of all folds that one may be fitted on.
 
-    Left out are rows in the test set of the fold that is decided, which are val rows of others. Each
-    fold's outputs are moved to the trained prior of that fold. Where a prior is unknown, its own val
-    is all there is.
+    Left out are rows in the test set of the fold that is decided, which are val rows of others. The
+    outputs of each are moved to the trained prior of that fold. Where its prior is unknown, its own
+    val is all there is.
 
     Args:
         own: Position of the fold that is decided.

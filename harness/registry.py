@@ -185,6 +185,8 @@ def _load_module(name: str) -> None:
             f"plugin '{name}': no such module is importable from here; "
             f"a file is given by its path, such as ./{name}.py"
         ) from None
+    except SystemExit as error:
+        raise _exits(name, error) from None
 
 
 def _load_file(path: Path) -> None:
@@ -204,6 +206,16 @@ def _load_file(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        del sys.modules[name]
+        raise _exits(str(path), error) from None
     except BaseException:
         del sys.modules[name]
         raise
+
+
+def _exits(plugin: str, error: SystemExit) -> ConfigError:
+    return ConfigError(
+        f"plugin '{plugin}' calls sys.exit({error.code!r}) when it is imported; put what it does "
+        "as a script under `if __name__ == '__main__':`"
+    )

@@ -177,6 +177,14 @@ def test_a_plugin_file_that_fails_runs_again_next_time(tmp_path):
     assert "halfmix" in strategies
 
 
+def test_a_plugin_that_calls_exit_is_named(tmp_path, monkeypatch):
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(7)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for plugin in ("leaves", str(tmp_path / "leaves.py")):
+        with pytest.raises(ConfigError, match=r"leaves.*calls sys\.exit\(7\) when it is imported"):
+            load_plugins([plugin])
+
+
 def test_a_plugin_cannot_take_the_name_of_a_built_in(tmp_path):
     file = tmp_path / "thief.py"
     file.write_text(HALFMIX.replace("halfmix", "mixup"))

@@ -174,11 +174,12 @@ def check_models(plan: Plan, runs: Sequence[RunSpec]) -> None:
         if spec.model.name not in OWN or spec.model.weights is not None
     }
     for (model, dataset, head), spec in unsure.items():
-        from harness.training.models import build
+        from harness.training.models import build, check_batch
 
         info = plan.infos[dataset]
         try:
-            build(model, info.shape, len(info.class_names), head, spec.seed)
+            net = build(model, info.shape, len(info.class_names), head, spec.seed)
+            check_batch(model, net, info.shape, spec.training.batch_size)
         except ConfigError as error:
             raise ConfigError(f"{plan.experiment.source}: dataset '{dataset}': {error}") from None
 

@@ -27,6 +27,7 @@ from harness.cli.arguments import (
     grouped,
     how,
 )
+from harness.scratch import sweep
 
 app = typer.Typer(
     name="harness",
@@ -51,7 +52,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    sweep()  # what killed commands of before have left
 
 
 @app.command()

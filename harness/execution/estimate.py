@@ -7,12 +7,12 @@ what slots take from each other is in the figure.
 
 import csv
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness import scratch
 from harness.datasets.base import Info
 from harness.errors import ConfigError
 from harness.execution.runner import Executor, Progressed, run
@@ -156,8 +156,8 @@ def _pass(
     ]
     clock = _Clock()
     found: dict[str, Measured] = {}
-    with tempfile.TemporaryDirectory(prefix="harness-measure-") as name:
-        store = Store(Path(name), "measure")
+    with scratch.folder() as folder:
+        store = Store(folder, "measure")
         store.create()
         summary = run((spec for _, spec in trials), store, executor(), [clock])
         for shape, spec in trials:

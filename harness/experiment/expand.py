@@ -14,7 +14,7 @@ from harness.datasets.base import Dataset, Info
 from harness.errors import ConfigError, DataError, listing
 from harness.experiment.design import Recipe, contradiction, flagged
 from harness.experiment.facts import facts_of
-from harness.experiment.model_names import FOR_TABLES
+from harness.experiment.model_names import BATCH_OF_ONE, FOR_TABLES, smallest_map
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec, recipe_of
 from harness.strategies.base import Facts, Strategy
@@ -82,6 +82,7 @@ def expand(experiment: Experiment) -> Plan:
         info = _info(experiment, dataset)
         infos[dataset.display()] = info
         _refuse_unfit_models(experiment, dataset)
+        _refuse_batch_of_one(experiment, dataset, info)
         remarks.notes += [f"{dataset.display()}: {warning}" for warning in info.warnings]
         suited[dataset.display()] = _suited(experiment, dataset, info, remarks)
     _refuse_useless(experiment, remarks)
@@ -146,6 +147,16 @@ def _refuse_unfit_models(experiment: Experiment, dataset: Dataset) -> None:
             f"{experiment.source}: models: '{names[0]}' takes images, and '{dataset.display()}' "
             f"is a table; for a table use {listing(FOR_TABLES)}"
         )
+
+
+def _refuse_batch_of_one(experiment: Experiment, dataset: Dataset, info: Info) -> None:
+    """Refuse what batch norm would refuse in every run by itself."""
+    for model in experiment.models if experiment.training.batch_size == 1 else ():
+        if model.freeze == "none" and smallest_map(model.name, info.shape) == 1:
+            raise ConfigError(
+                f"{experiment.source}: dataset '{dataset.display()}': model '{model.name}': "
+                f"{BATCH_OF_ONE}"
+            )
 
 
 def _refuse_endless(experiment: Experiment) -> None:

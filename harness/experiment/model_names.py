@@ -9,6 +9,7 @@ Building a network is the business of `harness.training.models`.
 import functools
 import importlib.util
 import json
+import math
 from importlib import resources
 from typing import Any
 
@@ -20,14 +21,48 @@ OWN = ("tiny_cnn", "mlp", "resnet32", "resnet18")
 SIZED = ("tiny_cnn", "mlp")
 """Those of `OWN` whose width is a parameter."""
 
+LARGE = 24
+"""Pixels of the shorter side from which on ``tiny_cnn`` halves the image at once."""
+
 FOR_TABLES = ("mlp",)
 """Those that take rows of a table; they take images too."""
+
+_STRIDES = {"resnet32": (2, 2), "resnet18": (2, 2, 2)}
+"""Strides of those of `OWN` that have batch norm, but for ``tiny_cnn``."""
+
+BATCH_OF_ONE = (
+    "training.batch_size: 1: batch norm needs more than one value per channel, and the last maps "
+    "of this network have one position at this image size; take a batch_size of 2 or more, larger "
+    "images, or another model"
+)
+"""What to tell of a network that cannot be trained on one image at a time."""
 
 TORCHVISION = "torchvision/"
 TIMM = "timm/"
 
 _TIMM_WEIGHTS = ("default", "true")
 """timm's own choice; other weights are named by the model's tag, ``timm/resnet50.a1_in1k``."""
+
+
+def smallest_map(name: str, shape: tuple[int, ...]) -> int | None:
+    """Return the positions of the smallest map that batch norm sees in one of our own networks.
+
+    Args:
+        name: Of the network.
+        shape: ``(H, W, C)`` of the images.
+
+    Returns:
+        H · W of the last maps, or None for a network without batch norm or one of a library, which
+        `harness.training.models.check_batch` tries.
+    """
+    if name == "tiny_cnn":
+        strides: tuple[int, ...] = (2 if min(shape[:2]) >= LARGE else 1, 2, 2)
+    elif name in _STRIDES:
+        strides = _STRIDES[name]
+    else:
+        return None
+    total = math.prod(strides)  # each rounds up, as one division by their product does
+    return -(-shape[0] // total) * -(-shape[1] // total)
 
 
 def model_names() -> list[str]:

@@ -1,7 +1,6 @@
 """The small runs and batches that contract suites try a strategy on."""
 
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import scratch
 from harness.datasets.base import Dataset, Index, TableDataset, content_of
 from harness.datasets.shapes import Shapes
 from harness.experiment.spec import Model, RunSpec, Training
@@ -116,8 +116,8 @@ def train(spec: RunSpec) -> tuple[str, NDArray[np.float32] | None]:
     """
     from harness.training.run import drain
 
-    with tempfile.TemporaryDirectory(prefix="harness-check-") as name:
-        folder, run = Path(name), drain(spec, Path(name), device="cpu", keep_weights=False)
+    with scratch.folder() as folder:
+        run = drain(spec, folder, device="cpu", keep_weights=False)
         try:
             while True:
                 next(run)

@@ -6,12 +6,12 @@ later `sync`, which finds it missing.
 
 import hashlib
 import platform
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from harness import scratch
 from harness.errors import HarnessError, TrackingError
 from harness.execution.runner import FAILED as UNFINISHED
 from harness.execution.runner import Progressed
@@ -242,8 +242,8 @@ class Recorder:
             record.profile(found.result),
         )
         files = [path / name for name in record.ARTIFACTS]
-        with tempfile.TemporaryDirectory() as folder:
-            drawn = record.pictures(path, Path(folder))
+        with scratch.folder() as folder:
+            drawn = record.pictures(path, folder)
             present = [file for file in files if file.is_file()]
             self._mlflow.artifacts(run.run_id, [*present, *drawn])
         bad = found.status == "diverged" or found.status in UNFINISHED

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness import scratch
 from harness.experiment.spec import RunSpec
 from harness.training.buffers import ChunkCache
 from harness.training.image_workers import ImageWorkers
@@ -111,19 +112,22 @@ class WorkerImages:
         self._workers.forget(self._run)
         del self._ring
         self._path.unlink(missing_ok=True)
+        if self._path.parent != self._workers.folder:
+            scratch.drop(self._path.parent)
 
 
 def reserved(size: int, folder: Path) -> Path:
     """Return a new file of `size` bytes that are really there.
 
     Where `folder` has too little room, as the memory that containers share often has, it lies in
-    the system's temporary folder: to write to a mapped page that cannot be had kills the process.
+    a folder of its own on the disk: to write to a mapped page that cannot be had kills the process.
 
     Raises:
         OSError: There is no room there either.
     """
-    for place in (folder, None):
-        descriptor, name = tempfile.mkstemp(prefix="harness-ring-", dir=place)
+    elsewhere = False
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix="ring-", dir=folder)
         try:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(descriptor, 0, size)
@@ -132,8 +136,10 @@ def reserved(size: int, folder: Path) -> Path:
             return Path(name)
         except OSError as error:
             os.unlink(name)
-            if place is None or error.errno != errno.ENOSPC:
+            if elsewhere or error.errno != errno.ENOSPC:
+                if elsewhere:
+                    scratch.drop(folder)
                 raise
+            folder, elsewhere = scratch.make(), True
         finally:
             os.close(descriptor)
-    raise AssertionError

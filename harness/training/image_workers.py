@@ -8,10 +8,8 @@ pipe. A process ends when its standard input does.
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from harness import scratch
 from harness.errors import ConfigError, HarnessError
 from harness.experiment.spec import RunSpec
 from harness.text import named_error
@@ -37,7 +36,7 @@ class ImageWorkers:
     """
 
     def __init__(self, count: int) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="harness-", dir=_in_memory()))
+        self.folder = scratch.make(scratch.in_memory())
         self._done: dict[tuple[int, int], int] = {}
         self._problems: dict[int, Exception] = {}
         self._changed = threading.Condition()
@@ -135,7 +134,7 @@ class ImageWorkers:
         for process, listener in zip(self._processes, self._listeners, strict=True):
             process.wait()
             listener.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        scratch.drop(self.folder)
 
 
 _workers: ImageWorkers | None = None
@@ -150,12 +149,6 @@ def image_workers(count: int) -> ImageWorkers:
     if _workers is None:
         _workers = ImageWorkers(count)
     return _workers
-
-
-def _in_memory() -> Path | None:
-    """Return a folder that lies in memory, or None where the system has none to write to."""
-    shared = Path("/dev/shm")
-    return shared if os.access(shared, os.W_OK) else None
 
 
 def _tell(process: "subprocess.Popen[bytes]", message: dict[str, Any]) -> None:
@@ -177,12 +170,12 @@ def serve(folder: Path) -> None:
             answer = _answer(asked, runs)
         except HarnessError as error:
             answer = {"run": run, "input": True, "problem": str(error)}
-        except Exception as error:  # whatever goes wrong is told to the run that it belongs to
+        except (Exception, SystemExit) as error:  # told to the run that it belongs to
             answer = {"run": run, "input": False, "problem": named_error(error)}
         if answer is not None:
             answers.write(json.dumps(answer).encode() + b"\n")
             answers.flush()
-    shutil.rmtree(folder, ignore_errors=True)  # also where the process that made it was killed
+    scratch.drop(folder)  # also where the process that made it was killed
 
 
 def _answer(

@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.errors import ConfigError
 from harness.experiment.model_names import (
+    BATCH_OF_ONE,
+    LARGE,
     OWN,
     check_model_name,
     is_published,
@@ -127,6 +129,21 @@ def build(model: Model, shape: tuple[int, ...], classes: int, head: str, seed: i
     return Classifier(network, head_name, model.freeze == "backbone", notes)
 
 
+def check_batch(model: Model, network: Classifier, shape: tuple[int, ...], batch_size: int) -> None:
+    """Try a step's forward pass on a batch of one, which batch norm over 1 × 1 maps refuses.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if batch_size > 1:
+        return
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # dropout draws
+            network(torch.zeros(1, shape[-1], *shape[:2]))
+    except ValueError as error:
+        raise ConfigError(f"model '{model.name}': {BATCH_OF_ONE} ({error})") from None
+
+
 def weights_file(model: Model) -> Path | None:
     """Return the file that holds the model's weights, or None without weights or by a name.
 
@@ -202,7 +219,7 @@ def _tiny_cnn(shape: tuple[int, ...], width: int, classes: int) -> nn.Module:
     """
     network = nn.Sequential()
     channels = shape[-1]
-    for k, stride in enumerate((2 if min(shape[:2]) >= 24 else 1, 2, 2)):
+    for k, stride in enumerate((2 if min(shape[:2]) >= LARGE else 1, 2, 2)):
         wider = width * 2**k
         network.add_module(f"conv{k}", nn.Conv2d(channels, wider, 3, stride, 1, bias=False))
         network.add_module(f"bn{k}", nn.BatchNorm2d(wider))

@@ -156,6 +156,10 @@ def _caught(
     except (MemoryError, torch.OutOfMemoryError) as error:
         said = error_text(error).split("\n")[0] or "out of memory"
         folder.write_error("out_of_memory", f"{said}; {_LESS_MEMORY}", error)
+    except SystemExit as error:  # it would end the runs that come after, too
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        said = f"the code of this run called sys.exit: exit code {code}"
+        folder.write_error("exception", said, error)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise

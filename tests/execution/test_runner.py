@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from harness.errors import StoreError
+from harness.execution.executors import handle
 from harness.execution.executors.failure_files import whole
 from harness.execution.executors.inline import Inline
 from harness.execution.executors.local import Local
@@ -37,7 +39,7 @@ from harness.experiment.spec import RunSpec
 from harness.training.rundir import RunDir
 
 PLUGIN = '''
-import os, signal, time
+import os, signal, sys, time
 import numpy as np
 from harness.strategies.base import Mix, Windowed, strategy
 from harness.training import device
@@ -51,6 +53,8 @@ class Mishap(Windowed):
     def blend(self, batch, rng):
         if self.how == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "exit":
+            sys.exit(7)
         if self.how == "raise":
             raise RuntimeError("it went wrong")
         if self.how == "bytes":
@@ -210,6 +214,53 @@ def test_a_run_that_dies_costs_only_itself(
     bad = next(stored for stored in store.runs().values() if stored.failed)
     error = json.loads((bad.path / "error.json").read_text())
     assert error["kind"] == ("killed" if how == "die" else "exception")
+
+
+def test_a_run_that_calls_exit_has_failed_with_its_code_and_the_next_one_goes_on(
+    plugin: str, make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    recipes = {"bad": [{"name": "mishap", "how": "exit"}], "after": [{"name": "mixup"}]}
+    specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
+    summary = run(specs, store, Inline("cpu"))
+    by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
+    assert by_recipe == {"nothing": "done", "bad": "failed", "after": "done"}
+    (reason,) = summary.failures.values()
+    assert reason == "the code of this run called sys.exit: exit code 7"
+
+
+@pytest.mark.parametrize("wrote", ["nothing", "result.json", "error.json"])
+def test_a_run_that_ended_in_time_is_not_overdue_however_late_the_driver_hears_of_it(
+    wrote: str, make_spec: Callable[..., RunSpec], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "spawn", lambda number, gpu: gone(number))
+    spec = make_spec()
+    job = Job(spec, store.begin(spec))
+    if wrote != "nothing":
+        (job.attempt / wrote).write_text('{"status": "done", "kind": "exception", "message": "x"}')
+    slot = gone(0)
+    slot.jobs, slot.begun = {spec.key: job}, {spec.key: time.monotonic() - 100}
+    executor = Local(Layout((), "cpu"), timeout=8.0)
+    executor._slots, executor._reached = [slot], {spec.key: 0}
+    ((_, message),) = executor._end_overdue(8.0)
+    executor.close()
+    if wrote == "result.json":
+        assert message == Finished("done")
+    else:
+        assert message == Finished("failed")
+        error = json.loads((job.attempt / "error.json").read_text())
+        assert error["kind"] == ("killed" if wrote == "nothing" else "exception")
+        assert "exit code 7" in error["message"] or wrote == "error.json"
+
+
+def gone(number: int) -> handle.SlotHandle:
+    """Return a slot whose process has ended with exit code 7."""
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=os._exit, args=(7,))
+    process.start()
+    wait([process.sentinel])
+    ours, theirs = context.Pipe()
+    theirs.close()
+    return handle.SlotHandle(number, None, process, ours)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])

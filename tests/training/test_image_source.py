@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness import scratch
 from harness.errors import ConfigError
 from harness.experiment.spec import RunSpec
 from harness.training import image_workers, prepare
@@ -137,14 +138,16 @@ def test_i16_a_ring_that_does_not_fit_into_memory_lies_on_the_disk(
     monkeypatch.setattr(os, "posix_fallocate", full)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
     ring = reserved(1000, tmp_path / "shm")
-    assert ring.parent == tmp_path / "disk"
+    assert ring.is_relative_to(tmp_path / "disk")
     assert ring.stat().st_size == 1000
     assert ring.stat().st_blocks, "the bytes are there"
     assert list((tmp_path / "shm").iterdir()) == []
+    scratch.drop(ring.parent)
+    assert list((tmp_path / "disk").iterdir()) == []
 
 
 def test_i16_without_shared_memory_images_go_through_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/dev/shm")
-    assert image_workers._in_memory() is None
+    assert scratch.in_memory() is None

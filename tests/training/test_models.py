@@ -14,12 +14,13 @@ from torch import nn
 
 from harness.errors import ConfigError
 from harness.experiment import model_names
-from harness.experiment.model_names import check_model_name
+from harness.experiment.model_names import check_model_name, smallest_map
 from harness.experiment.spec import Model, file_digest
 from harness.training.models import (
     Classifier,
     NormalizedLinear,
     build,
+    check_batch,
     count_parameters,
     normalisation,
 )
@@ -520,3 +521,26 @@ def test_real_timm():
     assert model.head_name == "fc"
     assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 4)
     assert normalisation(Model(name="timm/resnet18.a1_in1k", weights="DEFAULT")) is not None
+
+
+@pytest.mark.parametrize("name", ["tiny_cnn", "resnet32", "resnet18", "mlp"])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 8, 9, 24])
+def test_what_batch_norm_refuses_is_known_without_building_the_network(name, side):
+    shape = (side, max(1, side - 1), 3)
+    model = Model(name=name)
+    network = build(model, shape, 3, "linear", 0)
+    if smallest_map(name, shape) == 1:
+        with pytest.raises(ConfigError, match="batch_size of 2 or more"):
+            check_batch(model, network, shape, 1)
+    else:
+        check_batch(model, network, shape, 1)
+    check_batch(model, network, shape, 2)
+
+
+def test_a_network_of_a_library_is_tried_on_a_batch_of_one():
+    model, shape = Model(name=SMALL), (32, 32, 3)
+    network = build(model, shape, 3, "linear", 0)
+    before = torch.get_rng_state()
+    with pytest.raises(ConfigError, match=f"model '{SMALL}'.*batch norm"):
+        check_batch(model, network, shape, 1)
+    assert torch.equal(before, torch.get_rng_state())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from harness import scratch
 from harness.execution.executors.messages import encode
 from harness.execution.executors.processes import end_group
 from harness.execution.executors.slot import work
@@ -77,11 +78,12 @@ class SlotHandle:
             self.pipe.send_bytes(encode(message))
 
     def end(self) -> None:
-        """Kill it, and what it has started."""
+        """Kill it, and what it has started; what they had on disk for a while goes, too."""
         self.pipe.close()
         end_group(self.process.pid)
         self.process.kill()  # it owns nothing but attempts, of which the driver disposes
         self.process.join()
+        scratch.sweep()
 
     def anew(self) -> "SlotHandle":
         """Return a fresh one in its place, with its suspects."""

@@ -136,6 +136,9 @@ class Local:
         for slot in list(self._slots):
             if not slot.overdue(timeout):
                 continue
+            if slot.died() or all(whole(job.attempt) for job in slot.jobs.values()):
+                yield from self._replace(slot)  # it ended in time, and we are late to hear it
+                continue
             fresh = self._slots[slot.number] = slot.anew()
             for job in slot.jobs.values():
                 if len(slot.jobs) > 1:

@@ -15,11 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness import scratch
 from harness.cache import VARIABLE as CACHE
 from harness.datasets.base import forget
 from harness.errors import ConfigError, DataError, HarnessError
 from harness.execution.executors.messages import decode, encode, message_of
-from harness.execution.executors.node_folder import node_folder
 from harness.execution.executors.slot import TELL_SECONDS, Lane
 from harness.experiment.spec import RunSpec
 from harness.text import named_error
@@ -92,7 +92,7 @@ def train(order: bytes, files: dict[str, bytes], verdicts: Any) -> Iterator[byte
     """
     said = decode(order)
     yield encode({"node": socket.gethostname()})
-    with node_folder() as attempt:
+    with scratch.folder() as attempt:
         for name, content in files.items():
             (attempt / name).write_bytes(content)
         try:

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from harness import scratch
 from harness.errors import ConfigError
 from harness.execution.executors.failure_files import whole
 from harness.execution.executors.messages import decode, encode, message_of
@@ -67,7 +68,7 @@ def _events(order: dict[str, Any]) -> Generator[Event, Command | None, str]:
                 "a plugin or a file of weights has changed since this run was planned; run the "
                 "experiment again"
             )
-    except Exception as error:  # also a plugin that does not import in this process
+    except (Exception, SystemExit) as error:  # also a plugin that does not import here
         RunDir(attempt).write_error("exception", named_error(error), error)
         return _failed()
     return drain(
@@ -175,6 +176,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+    scratch.drop_all()
     end_group(os.getpid())
     os._exit(1)
 

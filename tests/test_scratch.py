@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.execution.executors.node_folder import node_folder
+from harness import scratch
 
 HOLDS = """
 import time
-from harness.execution.executors.node_folder import node_folder
-with node_folder() as folder:
+from harness import scratch
+with scratch.folder() as folder:
     (folder / "checkpoint.latest").write_bytes(bytes(1000))
     print(folder, flush=True)
     time.sleep(60)
@@ -27,14 +27,14 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_empty_and_goes(temporary: Path) -> None:
-    with node_folder() as folder:
+    with scratch.folder() as folder:
         assert list(folder.iterdir()) == []
         (folder / "log.txt").write_text("x")
     assert list(temporary.iterdir()) == []
 
 
 def test_it_goes_where_the_run_fails(temporary: Path) -> None:
-    with pytest.raises(ZeroDivisionError), node_folder():
+    with pytest.raises(ZeroDivisionError), scratch.folder():
         raise ZeroDivisionError
     assert list(temporary.iterdir()) == []
 
@@ -45,13 +45,13 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tempora
     with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         held = Path(process.stdout.readline().strip())
-        with node_folder():
+        with scratch.folder():
             assert (held / "checkpoint.latest").exists()
         assert (held / "checkpoint.latest").exists()
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert (held / "checkpoint.latest").exists()
-    with node_folder():
+    with scratch.folder():
         assert not held.exists()
     assert list(temporary.iterdir()) == []
 
@@ -59,7 +59,7 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tempora
 def test_a_folder_half_deleted_goes(temporary: Path) -> None:
     (temporary / "harness-run-x").mkdir()
     (temporary / "harness-run-x" / ".lock").touch()
-    with node_folder():
+    with scratch.folder():
         assert len(list(temporary.glob("harness-run-*"))) == 1
 
 
@@ -68,6 +68,6 @@ def test_what_is_not_ours_stays(temporary: Path) -> None:
     folder = temporary / "harness-run-pictures"
     file.write_text("of somebody else")
     folder.mkdir()
-    with node_folder():
+    with scratch.folder():
         pass
     assert sorted(temporary.iterdir()) == [file, folder]

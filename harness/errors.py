@@ -10,6 +10,7 @@ code 2. Any other exception is a bug of ours or of a plugin and keeps its traceb
     ├── StoreError    the results folder
     ├── DecisionError a decision rule that cannot be fitted for a run
     └── TrackingError the MLflow database or server
+        └── UnreachableError  it does not answer now, and may later
 """
 
 import copy
@@ -59,6 +60,10 @@ class DecisionError(HarnessError):
 
 class TrackingError(HarnessError):
     """The tracking database or server cannot be used."""
+
+
+class UnreachableError(TrackingError):
+    """The server or database does not answer now; it may later."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from harness.tracking.recorder import Synced
 
 _LEFT = "runs that a killed driver left running are"
+_UNHEARD = "runs whose end MLflow did not hear are"
 
 
 def sync(file: str, sets: Sequence[str], plugins: Sequence[str], results: Path) -> None:
@@ -33,7 +34,7 @@ def sync(file: str, sets: Sequence[str], plugins: Sequence[str], results: Path) 
 
 def _summary(done: "Synced", total: int) -> str:
     """Return in words what was done; `total` is how many runs the results folder has."""
-    if not total and not done.closed:
+    if not total and not done.closed and not done.unheard:
         return "no run has ended yet: nothing to mirror"
     parts = [f"{counted(done.mirrored, 'run')} mirrored"] if done.mirrored else []
     if done.known:
@@ -41,6 +42,9 @@ def _summary(done: "Synced", total: int) -> str:
     if done.closed:
         what = counted(done.closed, "run that a killed driver left running is", _LEFT)
         parts.append(f"{what} closed")
+    if done.unheard:
+        what = counted(done.unheard, "run whose end MLflow did not hear is", _UNHEARD)
+        parts.append(f"{what} closed there, and mirrored whole")
     if not done.unreadable and total:
         parts.append("MLflow has " + (f"all {total:,} runs" if total > 1 else "the one run"))
     return "; ".join(parts) or "nothing mirrored"

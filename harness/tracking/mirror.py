@@ -25,7 +25,7 @@ from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.tracking.address import DATABASE, Address, resolve
 from harness.tracking.ledger import RUNNING, Ledger
-from harness.tracking.mlflow import Connection, UnreachableError
+from harness.tracking.mlflow import Connection, load_library
 from harness.tracking.outdated import is_told
 from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
 from harness.tracking.studies import FOLDER, StudyRecord, is_written
@@ -35,6 +35,9 @@ Warn = Callable[[str], None]
 
 PAUSE_SECONDS = 30.0
 """After a failure MLflow is left alone for so long: a dead server costs a timeout each time."""
+
+CONNECT_SECONDS = 10.0
+"""Longest that a command waits for MLflow before it begins to train."""
 
 CLOSE_SECONDS = 300.0
 """Longest wait at the end for what is still to be written."""
@@ -53,6 +56,7 @@ class Mirror:
     """Hears of every run (`harness.execution.runner.Listener`) and writes it to MLflow.
 
     A context manager: leaving it writes what is missing, and after an exception only what waits.
+    Whatever is wrong with MLflow is warned of and tried again later; no run waits for it.
 
     Args:
         address: The tracking store.
@@ -63,9 +67,6 @@ class Mirror:
         tags: Of the experiment.
         current: Settings of every run that the file asks for; the others are marked.
 
-    Raises:
-        TrackingError: The user has to do something about it. A server that does not answer now
-            is no such case: it is warned of, and tried again later.
     """
 
     def __init__(
@@ -89,13 +90,13 @@ class Mirror:
         self._retry_at = 0.0
         self._recorder: Recorder | None = None
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        try:
-            self._recorder = self._connect()
-        except UnreachableError as error:
-            self._failed(error)
+        load_library()  # here, since two threads that import at once can wait for each other
         self._tasks.put(lambda: self._try(Recorder.mark_outdated))
+        tried = threading.Event()
+        self._tasks.put(tried.set)
         self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
         self._thread.start()
+        tried.wait(CONNECT_SECONDS)
 
     def _connect(self) -> Recorder:
         connection = Connection(self._address, self._store.path.name)
@@ -220,7 +221,7 @@ def open_tracking(
         current: As in `Mirror`.
 
     Raises:
-        TrackingError: As `Mirror`.
+        TrackingError: The tracking URI is a folder.
     """
     tracking = experiment.tracking
     store = Store(results, experiment.name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import scratch
-from harness.errors import HarnessError, TrackingError
+from harness.errors import HarnessError, TrackingError, UnreachableError
 from harness.execution.runner import FAILED as UNFINISHED
 from harness.execution.runner import Progressed
 from harness.execution.store import Store, Stored, read_json
@@ -20,13 +20,14 @@ from harness.experiment.spec import RunSpec
 from harness.tracking import describe, outdated, record
 from harness.tracking.address import Address
 from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
-from harness.tracking.mlflow import Connection, Tracked, UnreachableError
+from harness.tracking.mlflow import Connection, Tracked
 from harness.tracking.record import Point
 from harness.tracking.studies import FOLDER, StudyRecord, StudyRecorder
 from harness.training.rundir import RESUMED, git_commit
 
 _KILLED = "killed"
 _REFUSED = "its checkpoint could not be used, and it was trained again from scratch"
+_MISSED = "MLflow did not hear how it ended: the finished run was mirrored whole, as another one."
 _LEFT = "Stopped before it ended by a driver that is gone: it counts for nothing and is done again."
 
 FLUSH_SECONDS = 5.0
@@ -42,12 +43,14 @@ class Synced:
         mirrored: Runs that MLflow had not seen.
         known: Runs that it had, although nothing here said so.
         closed: Runs that a killed driver had left RUNNING.
+        unheard: Runs that MLflow showed as RUNNING since it did not answer when they ended.
         unreadable: Messages of committed runs that cannot be read.
     """
 
     mirrored: int = 0
     known: int = 0
     closed: int = 0
+    unheard: int = 0
     unreadable: tuple[str, ...] = ()
 
 
@@ -297,10 +300,10 @@ class Recorder:
         Raises:
             TrackingError: MLflow cannot be written.
         """
-        closed = self._close_left()
+        closed, unheard = self._close_left()
         missing = missing_of(self._store, self._ended)
         if not missing:
-            return Synced(closed=closed)
+            return Synced(closed=closed, unheard=unheard)
         there = [run for run in self._mlflow.runs() if run.key and run.status in ENDED]
         known = {(run.key, run.result): run for run in there}
         unreadable: list[str] = []
@@ -324,7 +327,7 @@ class Recorder:
         made = len(missing) - adopted - len(unreadable)
         if made or adopted:  # of which some may have other settings
             self._note(outdated.line(self._mlflow.place, frozenset()))
-        return Synced(made, adopted, closed, tuple(unreadable))
+        return Synced(made, adopted, closed, unheard, tuple(unreadable))
 
     def mark_outdated(self) -> None:
         """Mark the runs of what the file asked for before, where that is not done yet.
@@ -345,21 +348,27 @@ class Recorder:
             if run.key == key and run.run_id != kept and self._is_mine(run):
                 self._supersede(run.run_id)
 
-    def _close_left(self) -> int:
-        """Close runs of this results folder that no driver owns any more."""
+    def _close_left(self) -> tuple[int, int]:
+        """Close runs of this results folder that no driver owns any more.
+
+        Returns:
+            How many came to nothing, and of how many only the end was not heard.
+        """
         live = {run.run_id for run in self._live.values()}
         left = [
             run
             for run in self._mlflow.runs("attributes.status = 'RUNNING'")
             if run.key and run.run_id not in live and self._is_mine(run)
         ]
+        ended = self._store.runs() if left else {}
         for run in left:
-            self._kill(run.run_id, run.key, _LEFT)
+            self._kill(run.run_id, run.key, _MISSED if run.key in ended else _LEFT)
         # what our own file still calls RUNNING was deleted or ended by somebody else
         for entry in list(self._last.values()):
             if entry.status == RUNNING and entry.run_id not in live:
                 self._note(replace(entry, status=KILLED))
-        return len(left)
+        unheard = sum(run.key in ended for run in left)
+        return len(left) - unheard, unheard
 
     def _is_mine(self, run: Tracked) -> bool:
         """Whether a run came from this results folder; a server is shared with others."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from harness.errors import TrackingError
+from harness.errors import TrackingError, UnreachableError
 from harness.tracking.describe import VALUE_LENGTH
 from harness.tracking.keys import safe_name
 from harness.tracking.ledger import FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
-from harness.tracking.mlflow import Connection, UnreachableError
+from harness.tracking.mlflow import Connection
 from harness.tracking.record import Point
 
 FOLDER = "tuning"

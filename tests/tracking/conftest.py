@@ -1,5 +1,7 @@
+import csv
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.execution.runner import Progressed
 from harness.execution.store import Store
 from harness.experiment.expand import expand
-from harness.experiment.schema import Experiment, load
+from harness.experiment.schema import Experiment, Tracking, load
 from harness.experiment.spec import RunSpec
 from harness.tracking import recorder
 from harness.tracking.address import database
+from harness.tracking.mirror import open_tracking
 from harness.training.metrics import evaluate
 from harness.training.rundir import RunDir
 
@@ -223,3 +227,69 @@ class Reader:
 @pytest.fixture
 def read(experiment) -> Callable[[Path], Reader]:
     return lambda results: Reader(database(results), experiment.name)
+
+
+@pytest.fixture
+def warned():
+    return []
+
+
+@pytest.fixture
+def opened(results, experiment, warned):
+    """Opens a mirror that is closed whatever happens, so that no thread outlives a test."""
+    mirrors = []
+
+    def make(**tracking):
+        changed = replace(experiment, tracking=Tracking(**tracking))
+        mirrors.append(open_tracking(results, changed, warned.append))
+        return mirrors[-1]
+
+    yield make
+    for mirror in mirrors:
+        mirror.close()
+
+
+def evaluation(step, **values):
+    return Progressed(step, 40, {"train/loss": 1.0, "lr": 0.1, **values})
+
+
+def under_way(mirror, spec):
+    """A run that MLflow knows of: with `at_once`, from its first evaluation on."""
+    mirror.started(spec)
+    mirror.progressed(spec, evaluation(4))
+
+
+def drain(mirror):
+    """Wait until the thread of a mirror has done all that it was given."""
+    done = threading.Event()
+    mirror._tasks.put(done.set)
+    assert done.wait(60)
+
+
+def run_one(mirror, committer, spec, **options):
+    mirror.started(spec)
+    path = committer.commit(spec, **options)
+    mirror.finished(spec, options.get("status", "done"), path)
+    return path
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path / "per_class.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == "test"]
+
+
+@pytest.fixture
+def other_epochs(experiment):
+    """The same experiment trained for longer, and its runs."""
+    training = experiment.training.model_copy(update={"epochs": 5})
+    longer = replace(experiment, training=training)
+    runs = expand(longer).runs
+    return longer, tuple(replace(spec, experiment=longer.name) for spec in runs)
+
+
+def settings(specs):
+    return frozenset(spec.settings for spec in specs)
+
+
+def outcomes(reader, specs):
+    return {reader.one(spec).data.tags["harness.status"] for spec in specs}

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from harness.errors import TrackingError
+from harness.errors import TrackingError, UnreachableError
 from harness.tracking.address import resolve
-from harness.tracking.mlflow import Connection, UnreachableError
+from harness.tracking.mlflow import Connection
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):

@@ -42,6 +42,11 @@ def test_sync_says_what_it_did_and_then_that_all_is_there(file, results, committ
     [
         (Synced(mirrored=1), "1 run mirrored; MLflow has the one run"),
         (Synced(closed=1), "1 run that a killed driver left running is closed; MLflow has the one"),
+        (
+            Synced(mirrored=1, unheard=1),
+            "1 run mirrored; 1 run whose end MLflow did not hear is closed there, and mirrored "
+            "whole; MLflow has the one run",
+        ),
         (Synced(unreadable=("x",)), "nothing mirrored"),
     ],
 )

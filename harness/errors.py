@@ -22,6 +22,10 @@ from typing import Self
 class HarnessError(Exception):
     """A mistake that the message explains, with what to do about it."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the message alone (a hook of IPython's)."""
+        return [f"{type(self).__name__}: {self}"]
+
     def within(self, place: str) -> Self:
         """Return the same error with the place where it was met said first."""
         found = copy.copy(self)
@@ -82,6 +86,13 @@ def counted(count: int, one: str, many: str = "") -> str:
         many: What follows any other number; `one` with an s where empty.
     """
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration in the unit that suits it: ``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def listing(names: Iterable[str], limit: int = 20) -> str:

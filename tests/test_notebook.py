@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import harness
-from harness.errors import ConfigError
+from harness.errors import ConfigError, StoreError
 
 
 def test_a_folder_that_changed_between_two_calls_is_looked_at_again(tmp_path: Path) -> None:
@@ -49,3 +49,32 @@ def test_a_shipped_experiment_is_found_by_its_name(
     assert list(runs["recipe"]) == ["smote"]
     with pytest.raises(ConfigError, match="did you mean 'quickstart'"):
         harness.run("quickstar")
+
+
+def test_a_mistake_is_its_message_alone_in_a_notebook() -> None:
+    """IPython prints what `_render_traceback_` returns in place of the traceback."""
+    with pytest.raises(ConfigError) as caught:
+        harness.run("quickstar")
+    (line,) = caught.value._render_traceback_()
+    assert line == f"ConfigError: {caught.value}"
+    assert "did you mean 'quickstart'" in line
+    for call in (harness.run, harness.tune):
+        with pytest.raises(ConfigError, match="no option 'exectuor'; did you mean 'executor'"):
+            call("quickstart", exectuor="inline")
+
+
+def test_the_folder_above_an_experiment_names_those_in_it(tmp_path: Path) -> None:
+    keys = {
+        "name": "one",
+        "datasets": [{"name": "shapes", "classes": 2, "size": 8, "per_class": 8}],
+        "models": [{"name": "tiny_cnn", "width": 2}],
+        "seeds": 1,
+        "training": {"max_steps": 1, "batch_size": 4},
+    }
+    for name in ("one", "two"):
+        harness.run({**keys, "name": name}, results=tmp_path / "r", executor="inline", track=False)
+    assert len(harness.load_results(tmp_path / "r" / "two")) == 1
+    with pytest.raises(StoreError, match=r"no committed run in .*; give one of .*: one, two$"):
+        harness.load_results(tmp_path / "r")
+    with pytest.raises(StoreError, match=r"there is no folder .*; did you mean 'two'"):
+        harness.load_results(tmp_path / "r" / "tow")

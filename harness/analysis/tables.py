@@ -126,7 +126,11 @@ def _no_runs(folder: Path) -> str:
     if not folder.is_dir():
         near = [child.name for child in folder.parent.glob("*") if child.is_dir()]
         return f"there is no folder {folder}{did_you_mean(folder.name, near)}"
-    inner = sorted(child.name for child in folder.iterdir() if Store(folder, child.name).runs())
+    inner = sorted(
+        child.name
+        for child in folder.iterdir()
+        if child.is_dir() and not child.name.startswith(".") and Store(folder, child.name).runs()
+    )
     there = f"; give one of its experiments: {listing(inner)}" if inner else ""
     return f"no committed run in {folder}{there}"
 

@@ -249,7 +249,7 @@ def run_experiment(
     from harness.analysis.tables import runs_table
 
     forget()  # files may have changed since this process last looked
-    chosen = Options(results=Path(results), **options)
+    chosen = Options.of(results, options)
     asked = experiment if isinstance(experiment, Mapping) else find(experiment)
     outcome = execute(load(asked, settings, plugins), chosen, Terminal(stderr=True))
     return runs_table(outcome.store, outcome.plan.runs)

@@ -1,10 +1,10 @@
 """How to run: the options of a command, and what they make of an experiment's runs."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from harness.errors import ConfigError, did_you_mean, listing
 from harness.execution.executors import ray_capacity
@@ -67,6 +67,22 @@ class Options:
     checkpoint_every: float = CHECKPOINT_SECONDS
     yes: bool = False
     track: bool = True
+
+    @classmethod
+    def of(cls, results: str | Path, given: Mapping[str, Any]) -> Self:
+        """Return options that a program gives by name.
+
+        Raises:
+            ConfigError: One of them is none.
+        """
+        known = cls.__dataclass_fields__
+        for name in given:
+            if name not in known:
+                raise ConfigError(
+                    f"there is no option '{name}'{did_you_mean(name, known)} (options: settings, "
+                    f"plugins, {listing(known, 40)})"
+                )
+        return cls(results=Path(results), **given)
 
     def __post_init__(self) -> None:
         if isinstance(self.only, str):

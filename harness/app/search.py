@@ -231,7 +231,7 @@ def tune_experiment(
         HarnessError: Something is wrong before training starts, or the studies cannot be written.
     """
     forget()  # files may have changed since this process last looked
-    chosen = Options(results=Path(results), **options)
+    chosen = Options.of(results, options)
     asked = experiment if isinstance(experiment, Mapping) else find(experiment)
     searched = tune(load(asked, settings, plugins), chosen, Terminal(stderr=True))
     return list(searched.studies)

@@ -1,9 +1,11 @@
-"""`harness list`: the names there are."""
+"""`harness list`: the names there are, and the keys of each."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel
 from rich.table import Table
+from rich.text import Text
 
 from harness.cli.shared import out, print_json, shipped
 from harness.errors import ConfigError, did_you_mean
@@ -11,7 +13,11 @@ from harness.registry import Registry, datasets, load_plugins, strategies
 
 
 def run(kind: str | None, plugins: Sequence[str], as_json: bool) -> None:
-    """Print names of one kind, or of all."""
+    """Print names of one kind, or of all; or the keys of what one name stands for.
+
+    Raises:
+        ConfigError: It is neither a kind nor a name.
+    """
     load_plugins(plugins)
     makers = {
         "strategies": lambda: _registry(strategies),
@@ -21,9 +27,8 @@ def run(kind: str | None, plugins: Sequence[str], as_json: bool) -> None:
         "experiments": _experiments,
     }
     if kind is not None and kind not in makers:
-        raise ConfigError(
-            f"list {kind}: unknown kind{did_you_mean(kind, makers)} ({', '.join(makers)})"
-        )
+        _keys(kind, list(makers), as_json)
+        return
     found = {name: make() for name, make in makers.items() if kind in (None, name)}
     if as_json:
         print_json(found)
@@ -41,6 +46,37 @@ def run(kind: str | None, plugins: Sequence[str], as_json: bool) -> None:
         if len(shown) < len(entries):
             out.print(f"… and {len(entries) - len(shown)} more: harness list {title}", style="dim")
         out.print()
+
+
+def _keys(name: str, kinds: Sequence[str], as_json: bool) -> None:
+    """Print the keys of a dataset, strategy or model."""
+    from harness.cli.keys import keys_of, told
+    from harness.experiment.model_names import model_names
+    from harness.experiment.spec import Model
+
+    found: dict[str, tuple[type[BaseModel], str]] = {}
+    for registry in (datasets, strategies):
+        if name in registry:
+            found[registry.kind] = registry.get(name), registry.get(name).summary()
+    if name in model_names() or name.startswith("timm/"):
+        found["model"] = Model, "a network; the keys are the same for every model"
+    if not found:
+        known = [*kinds, *datasets, *strategies, *model_names()]
+        raise ConfigError(
+            f"list {name}: neither a kind ({', '.join(kinds)}) nor the name of a dataset, strategy "
+            f"or model{did_you_mean(name, known)}"
+        )
+    if as_json:
+        print_json({kind: {name: keys_of(cls)} for kind, (cls, _) in found.items()})
+        return
+    for kind, (cls, summary) in found.items():
+        out.print(f"{kind} {name}: {summary}", markup=False, highlight=False, soft_wrap=True)
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for key in keys_of(cls):
+            table.add_row(f"  {key['key']}", Text(told(key)))
+        out.print(table)
 
 
 def _registry(registry: Registry) -> dict[str, str]:

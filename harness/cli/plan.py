@@ -11,7 +11,7 @@ from harness.app import compose
 from harness.app.options import Options, select
 from harness.cli import plan_tuning
 from harness.cli.shared import err, find, out, print_json
-from harness.errors import ConfigError, StoreError, counted, listing
+from harness.errors import ConfigError, StoreError, counted, lasting, listing
 from harness.execution.estimate import Estimate
 from harness.execution.store import Store, Stored, read_json
 from harness.experiment.expand import Plan, Remark
@@ -100,7 +100,7 @@ def _show_cost(cost: Estimate, price: float | None) -> None:
     memory = "" if cost.memory_mb is None else f", {cost.memory_mb / 1e3:.1f} GB of memory"
     at_a_time = f"{cost.slots} at a time" if cost.slots > 1 else "one at a time"
     out.print(
-        f"about {_duration(cost.seconds)} for {counted(cost.runs, 'run')}, {at_a_time}{memory}, "
+        f"about {lasting(cost.seconds)} for {counted(cost.runs, 'run')}, {at_a_time}{memory}, "
         f"{_size(cost.bytes)} of disk; from some steps of {counted(cost.shapes, 'shape')} of run",
         highlight=False,
         soft_wrap=True,
@@ -203,16 +203,10 @@ def _time(states: dict[str, str], took: Sequence[float]) -> None:
         return
     each = median(took)
     out.print(
-        f"about {_duration(each * missing)} left on one slot, from "
+        f"about {lasting(each * missing)} left on one slot, from "
         f"{counted(len(took), 'run')} done ({each:.1f} s each)",
         style="dim",
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _data(plan: Plan, runs: Sequence[RunSpec], states: dict[str, str]) -> dict[str, Any]:

@@ -317,15 +317,18 @@ def list_(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="strategies, datasets, models, metrics or experiments; all by default."
+            metavar="[KIND|NAME]",
+            help="strategies, datasets, models, metrics or experiments; all by default. Or the "
+            "name of a dataset, strategy or model, to see its keys.",
         ),
     ] = None,
     plugin: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """List what there is.
+    """List what there is, or the keys of a dataset, strategy or model.
 
     Example:  harness list strategies
+    Example:  harness list mixup
     """
     from harness.cli import listing as verb
 

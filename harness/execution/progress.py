@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from harness.errors import lasting
 from harness.execution.runner import Progressed, failure, status_of
 from harness.experiment.spec import RunSpec
 from harness.text import visible
@@ -24,7 +25,8 @@ from harness.text import visible
 class Display:
     """A listener that shows an overall bar with ETA and one line per running run.
 
-    Without a terminal it prints one line per finished run. Failures are shown at once.
+    Without a terminal it prints one line per finished run, with the time left. Failures are shown
+    at once.
 
     Args:
         console: Where to show it.
@@ -39,6 +41,8 @@ class Display:
         self._metric = metric
         self._lines = lines and not console.is_interactive
         self._done = 0
+        self._since: float | None = None
+        self._share: dict[str, float] = {}  # of each run in work, what is done of it
         self._begun: dict[str, float] = {}
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
@@ -74,6 +78,7 @@ class Display:
     def started(self, spec: RunSpec) -> None:
         """Show a new line."""
         self._begun[spec.key] = time.monotonic()
+        self._since = self._since or self._begun[spec.key]
         self._tasks[spec.key] = self._progress.add_task(
             f"  {visible(name(spec))}", total=None, note=""
         )
@@ -81,6 +86,7 @@ class Display:
     def progressed(self, spec: RunSpec, message: Progressed) -> None:
         """Move a run's line on."""
         value = message.values.get(f"val/{self._metric}")
+        self._share[spec.key] = message.step / max(1, message.steps)
         note = "" if value is None else f"val {value:.3f}"
         self._progress.update(
             self._tasks[spec.key], completed=message.step, total=message.steps, note=note
@@ -103,7 +109,7 @@ class Display:
             )
         elif self._lines:
             self._console.print(
-                f"[{self._done}/{self._total}] {name(spec)}  {seconds:.1f} s",
+                f"[{self._done}/{self._total}] {name(spec)}  {seconds:.1f} s{self._left()}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -113,7 +119,21 @@ class Display:
         """Take away the line of a run that was interrupted."""
         self._remove(spec)
 
+    def _left(self) -> str:
+        """Return the time left in words, from what was done since the first run began.
+
+        What the runs in work have done counts; of a resumed run, from its beginning.
+        """
+        missing = self._total - self._done
+        if missing <= 0 or self._since is None:
+            return ""
+        share = sum(self._share.values())
+        spent = time.monotonic() - self._since
+        left = spent / (self._done + share) * (missing - share)
+        return f"; about {lasting(left)} left" if left >= 1 else ""
+
     def _remove(self, spec: RunSpec) -> None:
+        self._share.pop(spec.key, None)
         self._progress.remove_task(self._tasks.pop(spec.key))
 
 

@@ -344,7 +344,9 @@ class Windowed(Strategy):
     """
 
     start: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """When it begins to act, as a fraction of the budget."""
     stop: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """When it ceases to act, as a fraction of the budget."""
 
     @model_validator(mode="after")
     def _window_is_open(self) -> Self:

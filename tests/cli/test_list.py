@@ -64,8 +64,8 @@ def test_an_unknown_kind_is_refused_with_what_there_is(capsys):
         main(["list", "strategys"])
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
-        "error: list strategys: unknown kind; did you mean 'strategies'? "
-        "(strategies, datasets, models, metrics, experiments)\n"
+        "error: list strategys: neither a kind (strategies, datasets, models, metrics, "
+        "experiments) nor the name of a dataset, strategy or model; did you mean 'strategies'?\n"
     )
 
 
@@ -108,3 +108,41 @@ def test_help_imports_not_even_numpy(arguments):
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
     assert "harness" in done.stdout
+
+
+@pytest.mark.parametrize("name", [*datasets, *strategies, "tiny_cnn", "torchvision/resnet18"])
+def test_every_key_of_every_name_has_type_default_and_a_line(listed, name):
+    (named,) = json.loads(listed(name, "--json")).values()
+    for key in named[name]:
+        assert key["type"] not in ("", "anything"), key
+        assert key["text"].endswith((".", "`")), key
+
+
+def test_keys_tell_defaults_ranges_and_what_a_search_moves(listed):
+    text = listed("mixup")
+    assert text.startswith("strategy mixup: Blend each row")
+    assert "alpha" in text
+    assert "number > 0; default 1.0; tuned in 0.05 to 2." in text
+    text = listed("table")
+    lines = text.splitlines()
+    assert lines[1].split()[:3] == ["file", "path;", "needed."], "what is needed comes first"
+    assert "exp | step; default exp." in text
+    assert "number ≥ 0 and < 1 or null; default null." in text
+    assert "default none. ``backbone`` trains" in listed("tiny_cnn")
+
+
+def test_keys_of_a_plugin_are_listed_and_a_name_that_is_none_is_refused(listed, capsys, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from harness.strategies.base import Strategy, strategy\n"
+        "@strategy('mine')\n"
+        "class Mine(Strategy):\n"
+        "    'Of mine.\\n\\n    Attributes:\\n        much: How much of it.\\n    '\n"
+        "    much: float = 0.5\n"
+    )
+    assert "much  number; default 0.5. How much of it." in listed("mine", "--plugin", str(plugin))
+    with pytest.raises(SystemExit) as end:
+        main(["list", "tabel"])
+    assert end.value.code == 2
+    assert "neither a kind (strategies, " in (told := capsys.readouterr().err)
+    assert "did you mean 'table'?" in told

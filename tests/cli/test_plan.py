@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.cli.plan import _duration
+from harness.errors import lasting
 from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
@@ -221,7 +221,7 @@ def test_long_plans_are_cut_with_their_number(plan):
     ],
 )
 def test_durations_are_rounded_to_what_matters(seconds, text):
-    assert _duration(seconds) == text
+    assert lasting(seconds) == text
 
 
 def test_planning_imports_no_heavy_library():

@@ -326,10 +326,10 @@ def test_a_model_that_fits_no_image_is_refused_before_anything(refused, tmp_path
 
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_batch_of_one_that_batch_norm_refuses_is_one_error(refused, tmp_path, command):
-    text = SOUND.replace("digits, imbalance_factor: 20", "shapes, classes: 3, size: 4")
-    file = write(tmp_path, text.replace("batch_size: 32", "batch_size: 1"))
+    text = SOUND.replace("batch_size: 32", "batch_size: 1")
+    file = write(tmp_path, text + "models: [tiny_cnn, resnet18]\n")
     message = refused(command, file)
-    assert message.startswith("error: it.yaml: dataset 'shapes': model 'tiny_cnn': training.batch")
+    assert message.startswith("error: it.yaml: dataset 'digits-lt20': model 'resnet18': training.")
     assert "batch norm needs more than one value per channel" in message
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from harness.app import compose
 from harness.app.options import Options, select
 from harness.cli import plan_tuning
+from harness.cli.portrait import per_split
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import ConfigError, StoreError, counted, lasting, listing
 from harness.execution.estimate import Estimate
@@ -139,7 +140,8 @@ def _shown(states: dict[str, str]) -> list[str]:
 def _classes(plan: Plan) -> None:
     for dataset, info in plan.infos.items():
         # not as the table's title, which would be wrapped to the width of the columns
-        out.print(f"{dataset}: samples per class (seed {plan.experiment.seeds[0]})")
+        of = "" if info.groups is None else ", in brackets of how many groups"
+        out.print(f"{dataset}: samples per class{of} (seed {plan.experiment.seeds[0]})")
         table = Table(box=None, header_style="bold")
         for column in ("class", "train", "val", "test"):
             table.add_column(column, justify="left" if column == "class" else "right")
@@ -148,7 +150,7 @@ def _classes(plan: Plan) -> None:
             order if len(order) <= _CLASSES else [*order[: _CLASSES // 2], *order[-_CLASSES // 2 :]]
         )
         for k in shown:
-            table.add_row(info.class_names[k], *(str(count) for count in info.counts[:, k]))
+            table.add_row(info.class_names[k], *per_split(info, int(k)))
         out.print(table)
         steps = plan.experiment.training.steps(int(info.counts[0].sum()))
         more = f"; {len(order) - len(shown)} classes not shown" if len(shown) < len(order) else ""

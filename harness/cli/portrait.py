@@ -166,6 +166,7 @@ class Portrait:
                     **{name: int(values[k]) for name, values in counts.items()},
                     "share": int(counts["train"][k]) / total,
                     "group": groups[k],
+                    **self._groups(k),
                 }
                 for k in range(self.classes)
             ],
@@ -175,6 +176,11 @@ class Portrait:
             "warnings": self.warnings(),
             "bad_files": dict(self.index.bad_files),
         }
+
+    def _groups(self, k: int) -> dict[str, Any]:
+        """Return of how many groups a class is in each part, or nothing without groups."""
+        of = self.info.groups
+        return {} if of is None else {"groups": dict(zip(SPLITS, of[:, k].tolist(), strict=True))}
 
 
 def portrait(dataset: Dataset, seed: int = 0, folds: int | None = None) -> Portrait:
@@ -219,6 +225,8 @@ def show(found: Portrait, out: Console) -> None:
     if hidden > 0:
         what = counted(hidden, "class in the middle is", "classes in the middle are")
         _line(out, f"{what} not shown (--json has all)", "dim")
+    if info.groups is not None:
+        _line(out, "in brackets: of how many groups, none of which is in two splits", "dim")
     _line(out, "; ".join(f"{name}: {text} training samples" for name, text in _GROUPS), "dim")
     for warning in found.warnings():
         _line(out, f"warning: {warning}", "yellow")
@@ -240,6 +248,14 @@ def _bar(length: float, blocks: str) -> str:
     return blocks[-1] * whole + (blocks[rest - 1] if rest else "")
 
 
+def per_split(info: Info, k: int) -> list[str]:
+    """Return the samples of class `k` in train, val and test, in brackets of how many groups."""
+    counts = [f"{n:,}" for n in info.counts[:, k]]
+    if info.groups is None:
+        return counts
+    return [f"{n} ({of:,})" for n, of in zip(counts, info.groups[:, k], strict=True)]
+
+
 def _table(found: Portrait, blocks: str) -> Table:
     counts = found.info.counts
     order = np.argsort(-counts[0], kind="stable")
@@ -254,6 +270,6 @@ def _table(found: Portrait, blocks: str) -> Table:
         bar = _bar(_BAR * counts[0, k] / largest, blocks)
         share = f"{100 * counts[0, k] / total:.3g} %"
         table.add_row(
-            found.info.class_names[k], *(f"{n:,}" for n in counts[:, k]), share, groups[k], bar
+            found.info.class_names[k], *per_split(found.info, int(k)), share, groups[k], bar
         )
     return table

@@ -145,12 +145,9 @@ class Dataset(Partition):
         index = self.indexed()
         rows = self.split(index, seed, fold, folds)
         names = index.class_names
-        counts = np.stack(
-            [
-                np.bincount(index.labels[part], minlength=len(names))
-                for part in (rows.train, rows.val, rows.test)
-            ]
-        )
+        parts = (rows.train, rows.val, rows.test)
+        counts = np.stack([np.bincount(index.labels[part], minlength=len(names)) for part in parts])
+        groups = [found for part in parts if (found := index.groups_of(part)) is not None]
         return Info(
             kind=self.kind,
             shape=index.shape,
@@ -159,6 +156,7 @@ class Dataset(Partition):
             content=index.content,
             warnings=index.warnings + rows.notes,
             digests=rows.digests(),
+            groups=np.stack(groups) if groups else None,
         )
 
     def load(self, seed: int, fold: int | None = None, folds: int | None = None) -> Data:

@@ -50,6 +50,13 @@ class Index:
         """Return the name of a sample."""
         return self.ids[row] if len(self.ids) else str(row)
 
+    def groups_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return of how many groups some rows are, per class, ``int64[C]``; None without groups."""
+        if self.group is None:
+            return None
+        pairs = np.unique(np.stack([self.labels[rows], self.group[rows]]), axis=1)
+        return np.bincount(pairs[0], minlength=len(self.class_names))
+
     def first_fold(self) -> tuple[int, int] | tuple[None, None]:
         """Return ``(0, number of folds)`` where the source names folds, else twice None."""
         return (None, None) if self.fold is None else (0, len(np.unique(self.fold)))
@@ -141,6 +148,12 @@ class Data:
         """C display names, in label order."""
         return self.index.class_names
 
+    def groups(self) -> dict[str, NDArray[np.int64]]:
+        """Return of how many groups each part is, per class, ``int64[C]``; empty without groups."""
+        parts = {"train": self.rows.train, "val": self.rows.val, "test": self.rows.test}
+        found = {name: self.index.groups_of(rows) for name, rows in parts.items()}
+        return {name: counts for name, counts in found.items() if counts is not None}
+
     @property
     def train_counts(self) -> NDArray[np.int64]:
         """Original training samples per class, ``int64[C]``."""
@@ -159,6 +172,7 @@ class Info:
         content: Fingerprint of what would be read.
         warnings: What the user should know.
         digests: As `Rows.digests`: which rows are train, val, test and the long-tailed subset.
+        groups: ``int64[3, C]``: of how many groups these samples are; None without groups.
     """
 
     kind: Literal["image", "table"]
@@ -168,6 +182,7 @@ class Info:
     content: str
     warnings: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+    groups: NDArray[np.int64] | None = None
 
 
 def content_of(*parts: Any) -> str:

@@ -56,6 +56,35 @@ def unvalidated(index: Index, train: Part, val: Part, minimum: int) -> list[str]
     return found
 
 
+FEW_GROUPS = 2
+"""Groups up to which what is measured on a class is of these groups rather than of the class."""
+
+
+def resting(index: Index, test: Part) -> list[str]:
+    """Return a remark on classes whose test samples are mostly of one group, or all of two."""
+    if index.group is None:
+        return []
+    said = []
+    for k in range(len(index.class_names)):
+        own = test[index.labels[test] == k]
+        sizes = np.sort(np.unique(index.group[own], return_counts=True)[1])[::-1]
+        if not len(own):
+            continue
+        if len(sizes) <= FEW_GROUPS:
+            of = f"{counted(len(own), 'sample')} of {counted(len(sizes), 'group')}"
+        elif 2 * sizes[0] > len(own):
+            of = f"{sizes[0]} of {len(own)} samples of one group"
+        else:
+            continue
+        said.append(f"'{index.class_names[k]}' ({of})")
+    if not said:
+        return []
+    return [
+        f"test rests on one or two groups for {listing(said)}: what is measured there is of these "
+        "groups, and not certain of others"
+    ]
+
+
 def _short(index: Index, part: Part, minimum: int) -> list[int]:
     """Return the classes with fewer samples in a part."""
     counts = np.bincount(index.labels[part], minlength=len(index.class_names))

@@ -6,8 +6,15 @@ scikit-learn has the like, but importing it takes longer than planning ten thous
 import numpy as np
 from numpy.typing import NDArray
 
-GROUPS = 2
+GROUPS = 3
 """Raised when whole groups come to be cut another way: it is part of what a set of groups is."""
+
+_SEVERAL = 3
+"""Groups that the samples of a class should be of where they are held out: one of more than a third
+of what is held out stays in train, as long as the class has this many smaller ones."""
+
+_STRETCH = 1.5
+"""How far beyond its share a class is held out for the sake of a second group."""
 
 
 def stratified_split(
@@ -22,8 +29,10 @@ def stratified_split(
 
     Of each class ``max(minimum, round(fraction · n))`` rows are held out, but never its last row.
     With groups, whole groups are held out. Every class gets `minimum` rows first, those of the
-    fewest groups before others; then each group goes, in random order, that brings the held-out
-    class counts nearer to those targets. No class gives its last group.
+    fewest groups before others, and a second group where that is not far beyond its share; then
+    each group goes, in random order, that brings the held-out class counts nearer to those targets.
+    A group that is large for one of its classes stays in train, unless a class has too few others:
+    what is measured on one patient alone is of that patient. No class gives its last group.
 
     Args:
         labels: ``int64[N]``.
@@ -37,7 +46,9 @@ def stratified_split(
     target = np.maximum(np.minimum(minimum, counts), np.round(fraction * counts).astype(np.int64))
     target = np.minimum(target, np.maximum(counts - 1, 0))
     if groups is not None:
-        return _hold_out_groups(labels, groups, target, np.minimum(minimum, target), left, rng)
+        fewest = np.minimum(minimum, target)
+        later = (1 - fraction) / 2 if left > 1 else 0.0
+        return _hold_out_groups(labels, groups, target, fewest, left, later, rng)
     held = np.zeros(len(labels), dtype=bool)
     for k in range(len(counts)):
         rows = np.flatnonzero(labels == k)
@@ -51,14 +62,18 @@ def _hold_out_groups(
     target: NDArray[np.int64],
     fewest: NDArray[np.int64],
     left: int,
+    later: float,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
     table, inverse = _group_counts(labels, groups)
     order = rng.permutation(len(table))
-    choice = _Choice(table[order], target)
-    for k in np.argsort(choice.groups, kind="stable"):
+    choice = _Choice(table[order], target, later)
+    rarest_first = np.argsort(choice.groups, kind="stable")
+    for k in rarest_first:
         for keep in (left, 1):
             choice.serve(int(k), int(fewest[k]), keep)
+    for k in rarest_first:
+        choice.second(int(k), left)
     choice.fill(left)
     held = np.zeros(len(table), dtype=bool)
     held[order] = choice.taken
@@ -71,13 +86,20 @@ class _Choice:
     Args:
         table: Rows of each class in each group, ``int64[G, C]``.
         target: Rows of each class to take, ``int64[C]``.
+        later: Share of a class's smaller groups to leave for what is held out after this.
     """
 
-    def __init__(self, table: NDArray[np.int64], target: NDArray[np.int64]) -> None:
+    def __init__(
+        self, table: NDArray[np.int64], target: NDArray[np.int64], later: float = 0.0
+    ) -> None:
         self.taken = np.zeros(len(table), dtype=bool)
-        self._table, self._has = table, table > 0
+        self._table = table
+        self._has: NDArray[np.bool_] = table > 0
         self.groups = self._has.sum(axis=0)
         self._left = self.groups.copy()
+        self._small = np.asarray((table <= self._limits(target)).all(axis=1), bool)
+        self._small_left: NDArray[np.int64] = self._has[self._small].sum(axis=0)
+        self._later = np.round(later * self._small_left).astype(np.int64)
         self._held = np.zeros_like(target)
         self._target = target
         # rare classes weigh as much as common ones: distances are in shares of a class's target
@@ -87,22 +109,48 @@ class _Choice:
         """Take groups of class `k` until `fewest` of its rows are taken, as far as that can be.
 
         The first that brings the counts nearer to the targets; where all are too large for that,
-        the one that leads them least astray.
+        the one that leads them least astray. Small groups go before large ones.
         """
         while self._held[k] < fewest:
             able = np.flatnonzero(self._has[:, k] & self._spared(slice(None), keep))
             if not len(able):
                 return
+            if self._small[able].any():
+                able = able[self._small[able]]
             after = self._distance(self._held + self._table[able])
             nearer = np.flatnonzero(after < self._distance(self._held))
             self._take(able[nearer[0] if len(nearer) else after.argmin()])
 
+    def second(self, k: int, keep: int) -> None:
+        """Take a second small group of class `k` where one alone is taken, unless too much."""
+        if np.count_nonzero(self._has[self.taken, k]) != 1:
+            return
+        able = self._has[:, k] & self._spare(slice(None), keep)
+        able &= self._held[k] + self._table[:, k] <= _STRETCH * self._target[k]
+        if able.any():
+            self._take(np.argmin(np.where(able, self._distance(self._held + self._table), np.inf)))
+
     def fill(self, keep: int) -> None:
-        """Take every group that brings the counts nearer to the targets."""
+        """Take every small group that brings the counts nearer to the targets."""
         for group in range(len(self._table)):
             after = self._held + self._table[group]
-            if self._distance(after) < self._distance(self._held) and self._spared(group, keep):
+            if self._distance(after) < self._distance(self._held) and self._spare(group, keep):
                 self._take(group)
+
+    def _limits(self, target: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of each class in a group up to which it is small, ``int64[C]``."""
+        last = np.iinfo(np.int64).max
+        sizes = np.sort(np.where(self._has, self._table, last), axis=0)
+        place = np.clip(np.minimum(_SEVERAL, self.groups - 1), 1, None) - 1
+        needed = sizes[np.minimum(place, len(sizes) - 1), np.arange(len(target))]
+        limits: NDArray[np.int64] = np.maximum(target // _SEVERAL, needed)
+        return limits
+
+    def _spare(self, which: "slice | int", keep: int) -> NDArray[np.bool_]:
+        """Return which small groups can go: what is held out later must find some too."""
+        short = self._has[which] & (self._small_left <= self._later)
+        spare: NDArray[np.bool_] = self._small[which] & ~short.any(axis=-1)
+        return spare & self._spared(which, keep)
 
     def _spared(self, which: "slice | int", keep: int) -> NDArray[np.bool_]:
         """Return which groups can go: `keep` of each class, or all but one of fewer, must stay."""
@@ -118,6 +166,7 @@ class _Choice:
         self.taken[group] = True
         self._held = self._held + self._table[group]
         self._left = self._left - self._has[group]
+        self._small_left = self._small_left - (self._has[group] & self._small[group])
 
 
 def stratified_folds(
@@ -131,7 +180,8 @@ def stratified_folds(
     Without groups each class is dealt out in random order, each starting where the one before
     stopped, so that fold sizes differ by at most one overall and within each class. With groups,
     those go first that hold classes of few groups, and the largest of them, each to the fold that
-    lacks its classes or, where that is equal, whose class shares it evens out most.
+    lacks its classes or, where that is equal, where it evens out most how many rows and how many
+    groups of each class the folds have.
 
     Args:
         labels: ``int64[N]``.
@@ -158,15 +208,17 @@ def _deal_groups(
     share = table / np.maximum(table.sum(axis=0), 1)
     chance = (table > 0) / np.maximum((table > 0).sum(axis=0), 1)
     order = order[np.lexsort((-share[order].sum(axis=1), -chance[order].sum(axis=1)))]
-    filled = np.zeros((folds, table.shape[1]))
+    classes = table.shape[1]
+    both = np.concatenate([share, chance], axis=1)
+    filled = np.zeros((folds, 2 * classes))
     of_group = np.empty(len(table), dtype=np.int64)
     for group in order:
-        lacks = (filled == 0) @ chance[group]
-        spread = [np.std(_with(filled, f, share[group]), axis=0).sum() for f in range(folds)]
+        lacks = (filled[:, :classes] == 0) @ chance[group]
+        spread = [np.std(_with(filled, f, both[group]), axis=0).sum() for f in range(folds)]
         # rounded, or the last bit of a sum would choose among equals
         best = int(np.lexsort(np.round((filled.sum(axis=1), spread, -lacks), 9))[0])
         of_group[group] = best
-        filled[best] += share[group]
+        filled[best] += both[group]
     return of_group
 
 

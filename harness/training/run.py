@@ -181,12 +181,19 @@ def _result(run: Prepared, outcome: TrainingResult) -> dict[str, Any]:
         "class_names": list(run.data.class_names),
         "train_counts": run.facts.class_counts.tolist(),
         "row_digests": run.data.rows.digests(),
+        **_groups(run),
         "delivered": outcome.delivered.tolist(),
         "mixed_share": {name: count / steps for name, count in sorted(outcome.mixed.items())},
         "parameters": models.count_parameters(run.loop.model),
         "normalisation": _normalisation(run),
         "notes": [*run.notes, *outcome.notes],
     }
+
+
+def _groups(run: Prepared) -> dict[str, Any]:
+    """Return of how many groups each class is in each part, where the set has groups."""
+    found = {name: counts.tolist() for name, counts in run.data.groups().items()}
+    return {"groups": found} if found else {}
 
 
 def _normalisation(run: Prepared) -> dict[str, Any] | None:

@@ -270,6 +270,8 @@ def test_a_class_that_cannot_spare_a_group_is_named_with_the_reason():
         assert source().info(seed).warnings == (
             "no val sample of 'c1', 'c2', 'c3': 1 group left, which train keeps",
             "no test sample of 'c1', 'c3': 1 group only, which train keeps",
+            "test rests on one or two groups for 'c2' (4 samples of 1 group): what is measured "
+            "there is of these groups, and not certain of others",
         )
 
 
@@ -280,8 +282,31 @@ def test_a_class_whose_groups_another_class_needs_is_named_with_the_reason():
     assert said in source().info().warnings
 
 
+def test_groups_per_class_and_split_are_counted_and_few_are_named():
+    source = patients((5,) * 20, (30, 1, 1, 1, 1), (8, 3, 3, 3), (30, 30, 40, 1, 1, 1))
+    info = source().info()
+    assert info.groups.sum(axis=0).tolist() == [20, 5, 4, 6]
+    assert (info.groups <= info.counts).all()
+    assert info.groups[2].tolist() == [4, 2, 1, 2]
+    (said,) = [text for text in info.warnings if "rests on" in text]
+    assert "'c1' (2 samples of 2 groups), 'c2' (3 samples of 1 group)" in said
+    assert "'c0'" not in said
+    loaded = source().load(0).groups()
+    assert np.array_equal(np.stack([loaded[n] for n in ("train", "val", "test")]), info.groups)
+    assert given([0, 1] * 6)().info().groups is None
+    assert given([0, 1] * 6)().load(0).groups() == {}
+
+
+def test_one_group_that_outweighs_the_others_in_test_is_named():
+    own = np.repeat(np.arange(8), [12, 2, 2, 4, 4, 4, 4, 4])
+    split = np.where(own < 3, 2, np.where(own == 3, 1, 0)).astype(np.int8)
+    labels = (np.arange(len(own)) % 2).astype(np.int64)
+    (said,) = given(labels, group=own, split=split)().info().warnings
+    assert "'c0' (6 of 8 samples of one group)" in said
+
+
 def test_fewer_val_samples_than_the_minimum_are_named():
-    (note,) = patients((5,) * 20, (2,) * 4)(val_minimum=5).info().warnings
+    note, _ = patients((5,) * 20, (2,) * 4)(val_minimum=5).info().warnings
     assert note == (
         "fewer than 5 val samples (val_minimum) of 'c1': train keeps at least one group of each "
         "class"

@@ -163,6 +163,79 @@ def test_small_groups_come_near_the_shares_of_test_and_val(seed):
         np.testing.assert_allclose(share, [0.6, 0.2, 0.2], atol=0.05)
 
 
+def faces(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and people: few people make most photos of two rare moods, and show others."""
+    rng = np.random.default_rng(seed)
+    labels, people = [], []
+
+    def add(label: int, person: int, photos: int) -> None:
+        labels.extend([label] * photos)
+        people.extend([person] * photos)
+
+    for label, sizes in enumerate([[29, 11, 10, 3, 2, 1, 1, 1, 1, 1], [5, 2, *[1] * 14], [1] * 9]):
+        for place, photos in enumerate(sizes):
+            add(label, 100 * label + place, photos)
+    for label, count in ((3, 300), (4, 120)):
+        for person in rng.choice(1000, count, replace=False):
+            add(label, int(person), 1 + int(rng.geometric(0.8) == 1) * int(rng.integers(0, 3)))
+    add(4, 100, 15)
+    return np.array(labels), np.array(people)
+
+
+def groups_in(labels: np.ndarray, groups: np.ndarray, rows: np.ndarray) -> list[int]:
+    """Return of how many groups the rows of each class are."""
+    return [len(set(groups[rows & (labels == k)])) for k in range(labels.max() + 1)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_class_is_not_tested_on_the_one_person_who_makes_half_of_it(seed):
+    labels, people = faces(seed)
+    part = three_parts(labels, people, (0.2, 0.2), seed)
+    of_test = groups_in(labels, people, part == 2)
+    assert of_test[0] >= 3
+    assert of_test[1] >= 3
+    assert min(of_test) >= 2
+    assert min(groups_in(labels, people, part == 1)) >= 1
+    for person in (0, 1, 2):  # with 29, 11 and 10 of the 60 photos of a mood
+        assert set(part[people == person]) == {0}
+    largest = np.bincount(people[(part == 2) & (labels == 0)]).max()
+    assert 2 * largest <= ((part == 2) & (labels == 0)).sum()
+    common = np.bincount(part[labels == 3], minlength=3) / (labels == 3).sum()
+    np.testing.assert_allclose(common, [0.64, 0.16, 0.2], atol=0.04)
+
+
+@given(st.lists(st.integers(1, 60), min_size=4, max_size=12), seeds)
+def test_a_class_of_many_small_groups_and_some_large_is_tested_on_several(large, seed):
+    """Whatever the large ones are, twelve groups of one row each can make a test set."""
+    labels, groups = grouped([large[:3] + [1] * 12, [2] * 60], seed)
+    part = three_parts(labels, groups, (0.2, 0.2), seed)
+    assert groups_in(labels, groups, part == 2)[0] >= min(3, round(0.2 * sum(large[:3]) + 2))
+    assert groups_in(labels, groups, part == 1)[0] >= 1
+
+
+def test_a_second_group_is_held_out_where_that_is_little_more():
+    labels, groups = grouped([[50] * 7, [5] * 100], 0)
+    part = three_parts(labels, groups, (0.2, 0.2), 0)
+    assert groups_in(labels, groups, part == 2)[0] == 2
+    labels, groups = grouped([[50] * 4, [5] * 100], 0)
+    part = three_parts(labels, groups, (0.2, 0.2), 0)
+    assert groups_in(labels, groups, part == 2)[0] == 1, "two of four would be half of the class"
+
+
+def test_a_large_share_is_held_out_in_full():
+    labels, groups = grouped([[2] * 100, [3] * 50], 0)
+    part = three_parts(labels, groups, (0.8, 0.2), 0)
+    for label in (0, 1):
+        assert (part[labels == label] == 2).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_folds_spread_people_as_well_as_photos():
+    labels, people = faces(0)
+    fold = stratified_folds(labels, 5, stream(0, "folds"), people)
+    for k, least in ((0, 2), (1, 3)):
+        assert min(len(set(people[(labels == k) & (fold == f)])) for f in range(5)) >= least
+
+
 def test_which_groups_are_val_follows_the_seed():
     labels, groups = grouped([[5, 6, 7] * 8, [4, 5] * 3], 0)
     held = {stratified_split(labels, 0.2, stream(s, "val"), groups).tobytes() for s in range(20)}

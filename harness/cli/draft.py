@@ -7,49 +7,37 @@ what there is to change.
 import json
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.cli.budget import Budget, Work
 from harness.cli.detect import Found
 from harness.cli.portrait import Portrait
-from harness.errors import DataError, counted
+from harness.errors import DataError, counted, lasting
 
 SEEDS = 3
-_STEPS = 3000
-_EPOCHS = (10, 100)
-_BATCH = (8, 128)
+_EVALUATIONS = 10
 _FOLDS = 5
-_FEWEST = 15
-"""Samples of the rarest class below which one test set says little, and folds are suggested."""
+_FEWEST = 20
+"""Test samples of the rarest class below which one test set says little: a sample is 5 points."""
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How long a run trains.
-
-    Attributes:
-        batch_size: Rows per step.
-        epochs: Passes over the training set.
-        steps: Both together.
-    """
-
-    batch_size: int
-    epochs: int
-    steps: int
+def work_of(seen: Portrait) -> Work:
+    """Return what the runs of a draft would train on."""
+    train, val, test = (int(counts.sum()) for counts in seen.info.counts)
+    image = seen.info.kind == "image"
+    return Work(
+        train=train,
+        scored=(_EVALUATIONS + 1) * val + test,
+        image_size=int(max(seen.info.shape[:2])) if image else None,
+        factors=len(_factors(seen.info.kind)),
+        repeats=_seeds(seen) * (seen.folds or 1),
+    )
 
 
-def budget(train: int) -> Budget:
-    """Return a batch that is not absurd for a training set, and a useful number of steps."""
-    low, high = _BATCH
-    batch = min(train, max(low, min(high, 2 ** int(np.log2(max(train, 8) / 8)))))
-    epochs = int(np.clip(round(_STEPS * batch / train), *_EPOCHS))
-    return Budget(batch, epochs, -(-epochs * train // batch))
-
-
-def text_of(file: Path, data: Path, found: Found, seen: Portrait) -> str:
+def text_of(file: Path, data: Path, found: Found, seen: Portrait, plan: Budget) -> str:
     """Return the experiment file.
 
     Args:
@@ -57,19 +45,30 @@ def text_of(file: Path, data: Path, found: Found, seen: Portrait) -> str:
         data: What the user pointed at.
         found: The dataset, settled.
         seen: What it looks like.
+        plan: How long its runs train.
     """
-    plan = budget(int(seen.info.counts[0].sum()))
     factors = _factors(seen.info.kind)
-    recipes, seeds = 2 ** len(factors), _seeds(seen)
+    crossed, alone, seeds = 2 ** len(factors), len(factors) + 1, _seeds(seen)
+    recipes = crossed if plan.factorial else alone
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("-._")[:100] or "experiment"
     times = f"{recipes} recipes × {counted(seeds, 'seed')}"
     if seen.folds is not None:
         times += f" × {seen.folds} folds"
-    total = recipes * seeds * (seen.folds or 1)
-    runs = f"{times} = {total:,} runs of {plan.steps:,} steps"
+    runs = f"{times} = {plan.runs:,} runs of {plan.steps:,} steps"
+    known = plan.seconds is not None
+    share = lasting((plan.seconds or 0.0) * alone / crossed)
+    design = (
+        "# design: one_at_a_time"
+        + _beside(f"{alone} recipes instead of {crossed}{f': about {share}' if known else ''}")
+        if plan.factorial
+        else "design: one_at_a_time"
+        + _beside(f"{alone} recipes: each remedy alone; without this line all {crossed}")
+    )
     lines = [
         f"# harness run {_one_line(shlex.quote(file.as_posix()))}",
         f"# {runs}; --smoke tries each for a few steps",
+        f"# Cost: {plan.cost().replace('FILE', _one_line(shlex.quote(file.as_posix())))}",
+        *([f"# Chosen to fit an evening: {plan.instead}"] if plan.instead else []),
         f"# Written by `harness new` for {_one_line(data.as_posix())}. Paths start where the "
         "command runs.",
         "",
@@ -80,7 +79,7 @@ def text_of(file: Path, data: Path, found: Found, seen: Portrait) -> str:
         "",
         "factors:  # crossed; every recipe is compared with doing nothing",
         *(f"  {factor}: [none, {level}]" + _beside(text) for factor, level, text in factors),
-        "# design: one_at_a_time" + _beside(f"{len(factors) + 1} recipes instead of {recipes}"),
+        design,
         "",
         *_models(seen),
         "",
@@ -182,14 +181,17 @@ def _folds(seen: Portrait) -> list[str]:
             f"folds: {seen.folds}"
             + _beside("the folds that the file names: each is test once for every seed")
         ]
-    rarest = int(seen.info.counts.sum(axis=0).min())
-    if rarest >= _FEWEST or not _foldable(seen):
+    tested, whole = seen.info.counts[2], seen.info.counts.sum(axis=0)
+    rarest = int(np.argmin(tested))
+    if tested[rarest] >= _FEWEST or not _foldable(seen):
         return []
+    name = seen.info.class_names[rarest]
     return [
         f"# folds: {_FOLDS}"
         + _beside(
-            f"the rarest class has {counted(rarest, 'sample')}: with folds each of them is tested "
-            f"once, for {_FOLDS} times the runs"
+            f"only {counted(int(tested[rarest]), 'test sample')} of {name}, each worth "
+            f"{100 / max(1, int(tested[rarest])):.2g} points of its recall; with folds all "
+            f"{int(whole[rarest])} are tested once, for {_FOLDS} times the runs"
         )
     ]
 

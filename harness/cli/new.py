@@ -3,11 +3,12 @@
 import shlex
 from pathlib import Path
 
+from harness.cli.budget import Budget, chosen
 from harness.cli.detect import Asked, Found, look
-from harness.cli.draft import text_of
+from harness.cli.draft import text_of, work_of
 from harness.cli.inspect import named
 from harness.cli.portrait import Portrait, portrait_alone, show
-from harness.cli.settle import labelled, settled
+from harness.cli.settle import labelled, settled, smaller
 from harness.cli.shared import out
 from harness.errors import ConfigError, HarnessError
 from harness.experiment.expand import Plan, expand
@@ -29,14 +30,18 @@ def run(file: Path, data: Path, asked: Asked, force: bool) -> None:
         raise ConfigError(f"{file} exists already; --force overwrites it")
     found = settled(labelled(look(data, asked), data))
     seen = portrait_alone(named(found.name, dict(found.fields), ()))
-    text = text_of(file, data, found, seen)
+    budget = chosen(work_of(seen))
+    if budget.image_size != found.fields.get("image_size", budget.image_size):
+        found = smaller(found, budget)
+        seen = portrait_alone(named(found.name, dict(found.fields), ()))
+    text = text_of(file, data, found, seen, budget)
     plan = _verified(file, data, text)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}") from None
-    _say(file, found, seen, plan)
+    _say(file, found, seen, plan, budget)
 
 
 def _verified(file: Path, data: Path, text: str) -> Plan:
@@ -51,13 +56,17 @@ def _verified(file: Path, data: Path, text: str) -> Plan:
         raise error.within(f"no experiment can be made of {data} as it is") from None
 
 
-def _say(file: Path, found: Found, seen: Portrait, plan: Plan) -> None:
+def _say(file: Path, found: Found, seen: Portrait, plan: Plan, budget: Budget) -> None:
     show(seen, out)
     for remark in found.remarks:
         _line(f"note: {remark}", "yellow")
     fields = ", ".join(f"{key}: {value}" for key, value in found.fields.items())
     _line(f"read as {found.name} ({fields})", "dim")
-    _line(f"\nwrote {file}: {len(plan.runs)} runs. Look it through, then:")
+    cost = budget.cost().replace("FILE", shlex.quote(str(file)))
+    _line(f"\nwrote {file}: {len(plan.runs)} runs, {cost}")
+    if budget.instead:
+        _line(f"chosen to fit an evening: {budget.instead}")
+    _line("Look it through, then:")
     for verb in ("plan", "run"):
         _line(f"  harness {verb} {shlex.quote(str(file))}")
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.cli.budget import Budget
 from harness.cli.detect import Found
 from harness.cli.portrait import sizes_of
 from harness.errors import counted
@@ -53,6 +54,11 @@ def settled(found: Found) -> Found:
     )
     comments["vertical_flip"] = "and upside down? true for microscopy, skin, satellites"
     return replace(found, fields=fields, comments=comments, remarks=found.remarks + remarks)
+
+
+def smaller(found: Found, budget: Budget) -> Found:
+    """Return what was found with the image size of a budget."""
+    return replace(found, fields={**found.fields, "image_size": budget.image_size})
 
 
 def _one_spelling(

@@ -11,8 +11,10 @@ from harness.cli.detect_elsewhere import columns_of_images, question, refuse_emb
 from harness.cli.detect_files import NameColumn, find_names
 from harness.cli.detect_label import Columns
 from harness.datasets import columns
+from harness.datasets.cells import Texts, label_cells, texts
+from harness.datasets.column_text import numbers
 from harness.datasets.folders import IMAGE_FORMATS, class_source
-from harness.datasets.table_file import read_cells, texts
+from harness.datasets.table_file import read_cells
 from harness.errors import ConfigError, DataError, counted, did_you_mean, listing
 from harness.registry import datasets
 
@@ -177,11 +179,11 @@ def _only_file(
 
 def _file(path: Path, asked: Asked) -> Found:
     try:
-        cells, _ = read_cells(path.expanduser(), "auto", (), "auto")
+        cells = read_cells(path.expanduser()).frame
     except DataError as error:
         raise error.within(str(path)) from None
     refuse_embedded(path, cells)
-    columns = {str(name): texts(cells[name]) for name in cells.columns}
+    columns = {str(name): _as_table(cells[name]) for name in cells.columns}
     bare = list(columns) == [f"column_{k}" for k in range(len(columns))]
     names = None if asked.table else find_names(path, columns, asked.images)
     if names is None:
@@ -210,6 +212,12 @@ def _refuse_elsewhere(path: Path, columns: Columns, asked: Asked) -> None:
         raise ConfigError(question(path, columns, named, f"below {places}"))
     if asked.images:
         raise ConfigError(f"--images {shown}: no column of {path} names images there")
+
+
+def _as_table(column: Any) -> Texts:
+    """Return a column as a table reads it: NA may be a class where no numbers stand."""
+    found = texts(column)
+    return found if numbers(found) is not None else label_cells(column, None)
 
 
 def _as_written(cells: Any) -> dict[str, Any]:

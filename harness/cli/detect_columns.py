@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.cli.detect_label import FEW_CLASSES, Columns, different, find_label, plain_name
+from harness.datasets.cells import Texts
+from harness.datasets.column_text import numbers
 from harness.datasets.folders import SPLIT_WORDS
-from harness.datasets.table_file import Texts, numbers
 
 _GROUP = re.compile(
     r"^(patient|subject|participant|person|individual|donor|user|animal|lesion|group|scene|video)s?"

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from harness.datasets.cells import Texts
+from harness.datasets.column_text import numbers
 from harness.datasets.folders import IMAGE_FORMATS
-from harness.datasets.table_file import Texts, numbers
 from harness.errors import ConfigError, counted, listing
 
 _UNREAD = frozenset(

@@ -14,8 +14,9 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from harness.cli.detect_elsewhere import lists_files
+from harness.datasets.cells import Texts
+from harness.datasets.column_text import numbers
 from harness.datasets.folders import IMAGE_FORMATS
-from harness.datasets.table_file import Texts, numbers
 from harness.errors import ConfigError, listing
 
 _DEPTH = 4

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.datasets.table_file import Texts, numbers
+from harness.datasets.cells import Texts
+from harness.datasets.column_text import numbers
 from harness.errors import ConfigError, did_you_mean, listing
 
 Columns = Mapping[str, Texts]

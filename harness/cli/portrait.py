@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from harness.datasets.base import SPLITS, Dataset, Index, Info
+from harness.datasets.base import SPLITS, Dataset, Index, Info, TableDataset
+from harness.datasets.remarks import sample_nouns
 from harness.errors import counted, listing
 
 _MOST_CLASSES = 40
+_MOST_COLUMNS = 40
 _BAR = 30
 _GROUPS = (("many", "> 100"), ("medium", "20–100"), ("few", "< 20"))
 
@@ -52,10 +55,6 @@ class Sizes:
             f"{self.height[low]} × {self.width[low]} to {self.height[high]} × {self.width[high]} "
             f"pixels (height × width), median short side {self.short}"
         )
-
-
-def _images_are(found: Sequence[object]) -> str:
-    return counted(len(found), "image is", "images are")
 
 
 def sizes_of(files: Sequence[Any]) -> Sizes | None:
@@ -109,6 +108,10 @@ class Portrait:
         """How many there are."""
         return len(self.info.class_names)
 
+    def columns(self) -> dict[str, str] | None:
+        """Return what became of each column of a table, by name."""
+        return dict(self.dataset.columns()) if isinstance(self.dataset, TableDataset) else None
+
     def dtype(self) -> str | None:
         """Return the type of the samples where that is known without reading them."""
         if self.info.kind == "table":
@@ -118,7 +121,7 @@ class Portrait:
         return "uint16" if set(self.sizes.dtype) == {"uint8", "uint16"} else self.sizes.dtype[0]
 
     def duplicates(self) -> list[str]:
-        """Return remarks on images that are there several times."""
+        """Return remarks on images, or rows of a table, that are there several times."""
         rows: defaultdict[str, list[int]] = defaultdict(list)
         for row, digest in enumerate(self.index.digests):
             rows[digest].append(row)
@@ -127,9 +130,12 @@ class Portrait:
             return []
         labels = self.index.labels
         torn = [found for found in twice if len({int(labels[row]) for row in found}) > 1]
-        remarks = [f"{_images_are(twice)} there more than once: {self._named(twice)}"]
+        one, many = sample_nouns(self.index)
+        are = (f"{one} is", f"{many} are")
+        remarks = [f"{counted(len(twice), *are)} there more than once: {self._named(twice)}"]
         if torn:
-            remarks.append(f"{_images_are(torn)} there under different labels: {self._named(torn)}")
+            under = f"{counted(len(torn), *are)} there under different labels"
+            remarks.append(f"{under}: {self._named(torn)}")
         return remarks
 
     def _named(self, found: list[list[int]]) -> str:
@@ -171,6 +177,7 @@ class Portrait:
                 for k in range(self.classes)
             ],
             "files": None if self.sizes is None else self.sizes.text(),
+            "columns": self.columns(),
             "content": info.content,
             "row_digests": dict(info.digests),
             "warnings": self.warnings(),
@@ -228,8 +235,28 @@ def show(found: Portrait, out: Console) -> None:
     if info.groups is not None:
         _line(out, "in brackets: of how many groups, none of which is in two splits", "dim")
     _line(out, "; ".join(f"{name}: {text} training samples" for name, text in _GROUPS), "dim")
+    _columns(found, out)
     for warning in found.warnings():
         _line(out, f"warning: {warning}", "yellow")
+
+
+def _columns(found: Portrait, out: Console) -> None:
+    """Print what became of each column; of many, those first of which there is something to say."""
+    became = found.columns()
+    if not became:
+        return
+    telling = sorted(became, key=lambda name: became[name] == "numbers")
+    shown = set(telling[:_MOST_COLUMNS])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("column", no_wrap=True)
+    table.add_column("taken as")
+    for name, what in became.items():
+        if name in shown:
+            table.add_row(escape(name), escape(what))
+    out.print(table)
+    if len(became) > len(shown):
+        hidden = counted(len(became) - len(shown), "column is", "columns are")
+        _line(out, f"{hidden} not shown (--json has all)", "dim")
 
 
 def _line(out: Console, text: str, style: str | None = None) -> None:

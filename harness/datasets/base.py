@@ -22,7 +22,7 @@ normalised by their original training rows. A new one is one small file::
 import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -239,6 +239,10 @@ class TableDataset(Dataset):
     """A dataset of numeric rows."""
 
     kind: ClassVar[Literal["image", "table"]] = "table"
+
+    def columns(self) -> Mapping[str, str]:
+        """Return what became of each column of the source, by name, for a user to read."""
+        return {}
 
 
 def _checked(source: Dataset, index: Index) -> Index:

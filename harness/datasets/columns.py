@@ -5,7 +5,7 @@ A table of cells comes with each row's number in its file as the index, for mess
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -13,24 +13,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.datasets.base import SPLITS, TRAIN
+from harness.datasets.cells import Texts, as_text, without_marks
 from harness.datasets.folders import SPLIT_WORDS
 from harness.errors import DataError, counted, did_you_mean, listing
-
-Texts = NDArray[np.object_]
-"""``object[N]`` of str; a missing cell is the empty text."""
 
 _YES = {"1", "1.0", "true"}
 _NO = {"0", "0.0", "false"}
 _WHOLE = re.compile(r"[+-]?\d+")
 
 
-def texts(cells: pd.DataFrame, column: str, role: str) -> Texts:
+def texts(cells: pd.DataFrame, column: str, role: str, marks: Collection[str] = ()) -> Texts:
     """Return a column as text without blanks around it; whole floats lose their point.
 
     Args:
         cells: The table.
         column: Which column.
         role: The field that names the column.
+        marks: What stands for "no value" besides an empty cell.
 
     Raises:
         DataError: There is no such column.
@@ -41,17 +40,7 @@ def texts(cells: pd.DataFrame, column: str, role: str) -> Texts:
             f"{role}: there is no column '{column}'{did_you_mean(column, known)} "
             f"(there are: {listing(known, 40)})"
         )
-    values = cells[column]
-    if pd.api.types.is_float_dtype(values.dtype):  # Parquet: a class number with gaps is a float
-        numbers = values.to_numpy(float, na_value=np.nan)
-        found = [
-            "" if np.isnan(n) else f"{n:.0f}" if float(n).is_integer() else str(n) for n in numbers
-        ]
-    else:
-        found = [
-            "" if missing else str(v) for v, missing in zip(values, values.isna(), strict=True)
-        ]
-    return np.array([text.strip() for text in found], dtype=object)
+    return without_marks(as_text(cells[column]), marks)
 
 
 def filled(
@@ -126,28 +115,6 @@ def _hot(cells: pd.DataFrame, column: str) -> NDArray[np.bool_]:
             "only 0 and 1 are allowed"
         )
     return np.isin(found, list(_YES))
-
-
-def one_spelling(labels: Texts, merge: bool) -> tuple[Texts, list[str]]:
-    """Make one of labels that differ only in case and blanks, or return a remark on them.
-
-    Args:
-        labels: The labels.
-        merge: Whether to take the most frequent spelling for all.
-    """
-    alike: dict[str, list[str]] = {}
-    for label, _ in Counter(sorted(labels)).most_common():
-        alike.setdefault("".join(label.split()).casefold(), []).append(label)
-    groups = [group for group in alike.values() if len(group) > 1]
-    if not groups:
-        return labels, []
-    if merge:
-        usual = {label: group[0] for group in groups for label in group}
-        return np.array([usual.get(label, label) for label in labels], dtype=object), []
-    shown = listing((" = ".join(f"'{label}'" for label in group) for group in groups), 5)
-    return labels, [
-        f"labels differ only in case or blanks: {shown}; `normalize_labels: true` makes them one"
-    ]
 
 
 def require_known(wanted: Iterable[str], labels: Iterable[str], field: str) -> None:

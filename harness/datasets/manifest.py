@@ -1,6 +1,8 @@
 """Images listed in a CSV or Parquet file, each with its label."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,20 +12,22 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from harness.datasets.base import NotIdentity, dataset
+from harness.datasets.cells import Texts, doubtful_values, without_marks
 from harness.datasets.columns import (
-    Texts,
     codes,
     filled,
     merged,
     one_hot_labels,
-    one_spelling,
     require_known,
     split_codes,
     texts,
 )
+from harness.datasets.complete import complete
+from harness.datasets.file_options import Delimiter, Encoding, NaValues
 from harness.datasets.images import ImageFiles, Source
-from harness.datasets.manifest_files import locate, relative_id
-from harness.datasets.table_file import read_cells
+from harness.datasets.manifest_files import locate, present, relative_id
+from harness.datasets.spelling import one_spelling
+from harness.datasets.table_file import Layout, read_cells
 from harness.errors import DataError, counted, listing
 
 
@@ -32,7 +36,7 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-_HINT = "; fill them in, or leave these rows out with `drop: ['']`"
+_HINT = "; fill them in, or leave these rows out with `unlabelled: drop`"
 
 Label = Annotated[str, BeforeValidator(_as_text)]
 
@@ -46,7 +50,21 @@ class Manifest(ImageFiles):
     """
 
     file: Annotated[Path, NotIdentity()]
-    """The CSV (any usual delimiter, UTF-8, with a header) or Parquet file."""
+    """The CSV (with a header, perhaps packed by gzip) or Parquet file."""
+    delimiter: Annotated[Delimiter, NotIdentity()] = "auto"
+    """What stands between cells."""
+    encoding: Annotated[Encoding, NotIdentity()] = "auto"
+    """Encoding of a CSV file; by default as its byte-order mark says, else UTF-8."""
+    na_values: NaValues = ()
+    """Labels and groups that hold no value besides the empty one: ``NA`` is a name unless it stands
+    here."""
+    unlabelled: Literal["error", "drop"] = "error"
+    """What to do with rows without a label."""
+    on_missing_image: Literal["error", "skip"] = "error"
+    """What to do with rows whose image is not there: name all and stop, or leave them out."""
+    on_conflict: Literal["error", "skip"] = "error"
+    """What to do with images of which rows say different things: name them and stop, or leave
+    these images out."""
     images: Annotated[Path | tuple[Path, ...] | None, NotIdentity()] = None
     """The folder or folders that the paths are below; by default that of the file."""
     path_column: str = "path"
@@ -63,7 +81,8 @@ class Manifest(ImageFiles):
     """Columns of 0 and 1, one for each class, instead of `label_column`; ``all`` takes every
     column that holds nothing else."""
     normalize_labels: bool = False
-    """Whether labels that differ only in case and blanks are one class."""
+    """Whether labels that look alike are one class, and groups one group: they differ in case,
+    blanks, invisible characters, the form of an accent, or in how a number is written."""
     drop: tuple[Label, ...] = ()
     """Labels whose rows are left out; the empty text stands for a missing label."""
     merge: dict[Label, tuple[Label, ...]] = Field(default_factory=dict)
@@ -98,8 +117,10 @@ class Manifest(ImageFiles):
         """
         file = Path(os.path.abspath(self.file.expanduser()))
         try:
-            cells, rows = read_cells(file, True, (), "auto")
-            return self._source(file, cells.set_index(pd.Index(rows)))
+            cells = read_cells(file, Layout(True, (), self.delimiter, self.encoding))
+            frame = cells.frame.assign(**{k: v.to_numpy() for k, v in cells.index.items()})
+            source = self._source(file, frame.set_index(pd.Index(cells.rows)))
+            return replace(source, warnings=(*cells.notes, *source.warnings))
         except DataError as error:
             raise error.within(str(file)) from None
 
@@ -108,24 +129,31 @@ class Manifest(ImageFiles):
         paths = filled(texts(cells, column, role), cells.index, column)
         paths = np.array([path + self.suffix for path in paths], dtype=object)
         raw, notes = self._raw_labels(cells, paths)
-        kept = np.array([label not in self.drop for label in raw], bool)
-        if not kept.any():
-            raise DataError(f"drop leaves no row: {listing(self.drop)}")
+        kept, left_out = self._kept(raw, cells.index)
         cells, paths, raw = cells[kept], paths[kept], raw[kept]
-        labels, class_names = self._classes(filled(raw, cells.index, self._label_source(), _HINT))
+        if self.one_hot is None:
+            notes = [*doubtful_values(raw, "class", self.label_column), *notes]
+        notes += left_out
+        if self.on_missing_image == "skip":
+            there = present(list(paths), self._folders(file))
+            missing = _absent(list(there), list(paths))
+            cells, paths, raw = cells[there], paths[there], raw[there]
+            notes += missing
+        labels, class_names = self._classes(raw)
         files = locate(list(paths), self._folders(file), self.allow_outside)
+        group, remarks = self._groups(cells)
         source = Source(
             files=files,
             ids=[relative_id(path) for path in paths],
             labels=labels,
             class_names=class_names,
             split=self._split(cells),
-            group=self._codes(cells, self.group_column, "group_column"),
-            fold=self._codes(cells, self.fold_column, "fold_column"),
+            group=group,
+            fold=self._folds(cells),
         )
-        once, remarks = _without_repeats(source, cells.index)
+        once, repeats = _without_repeats(source, cells.index, self.on_conflict == "skip")
         order = sorted(once, key=lambda row: source.ids[row])
-        return source.take(np.array(order), (*notes, *remarks))
+        return source.take(np.array(order), (*notes, *remarks, *repeats))
 
     def _name_column(self) -> tuple[str, str]:
         if self.id_column is not None:
@@ -142,15 +170,34 @@ class Manifest(ImageFiles):
 
     def _raw_labels(self, cells: pd.DataFrame, paths: Texts) -> tuple[Texts, list[str]]:
         if self.one_hot is None:
-            raw, notes = one_spelling(
-                texts(cells, self.label_column, "label_column"), self.normalize_labels
-            )
+            written = texts(cells, self.label_column, "label_column")
+            known = {*self.drop, *(old for olds in self.merge.values() for old in olds)}
+            raw = without_marks(written, set(self.na_values) - known)
+            raw, notes = one_spelling(raw, self.normalize_labels)
         else:
             asked = (self.split_column, self.fold_column, self.group_column)
             others = {self._name_column()[0], *(name for name in asked if name is not None)}
             raw, notes = one_hot_labels(cells, self.one_hot, others, paths), []
         require_known([label for label in self.drop if label], raw, "drop")
         return raw, notes
+
+    def _kept(self, raw: Texts, rows: "pd.Index[int]") -> tuple[NDArray[np.bool_], list[str]]:
+        """Return which rows are kept, ``bool[N]``, and a remark on those without a label.
+
+        Raises:
+            DataError: None is, or one that should have a label has none.
+        """
+        kept = np.array([label not in self.drop for label in raw], bool)
+        if not kept.any():
+            raise DataError(f"drop leaves no row: {listing(self.drop)}")
+        without = kept & (raw == "")
+        if self.unlabelled == "error" or without.all():
+            filled(raw[kept], rows[kept], self._label_source(), _HINT)
+            return kept, []
+        if not without.any():
+            return kept, []
+        what = counted(int(without.sum()), "row has no label and is", "rows have no label and are")
+        return kept & ~without, [f"{what} left out: row {listing(rows[without], 5)}"]
 
     def _classes(self, raw: Texts) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         labels, classes = codes(merged(raw, self.merge))
@@ -170,16 +217,46 @@ class Manifest(ImageFiles):
         found = texts(cells, self.split_column, "split_column")
         return split_codes(found, cells.index, self.split_column)
 
-    def _codes(
-        self, cells: pd.DataFrame, column: str | None, role: str
-    ) -> NDArray[np.int64] | None:
-        if column is None:
+    def _folds(self, cells: pd.DataFrame) -> NDArray[np.int64] | None:
+        if self.fold_column is None:
             return None
-        return codes(filled(texts(cells, column, role), cells.index, column))[0]
+        found = texts(cells, self.fold_column, "fold_column")
+        return codes(filled(found, cells.index, self.fold_column))[0]
+
+    def _groups(self, cells: pd.DataFrame) -> tuple[NDArray[np.int64] | None, list[str]]:
+        column = self.group_column
+        if column is None:
+            return None, []
+        found = texts(cells, column, "group_column", self.na_values)
+        found = filled(found, cells.index, column)
+        found, alike = one_spelling(found, self.normalize_labels, f"groups in column '{column}'")
+        return codes(found)[0], [*doubtful_values(found, "group", column), *alike]
 
 
-def _without_repeats(source: Source, rows: "pd.Index[int]") -> tuple[list[int], list[str]]:
+def _absent(there: Sequence[bool], names: Sequence[str]) -> list[str]:
+    """Return a remark on images that are not there.
+
+    Raises:
+        DataError: None is.
+    """
+    missing = [name for name, found in zip(names, there, strict=True) if not found]
+    if len(missing) == len(names):
+        raise DataError(f"none of its {len(names):,} images is there, such as {names[0]}")
+    if not missing:
+        return []
+    what = counted(len(missing), "image is not there and is", "images are not there and are")
+    return [f"{what} left out: {complete(missing)}"]
+
+
+def _without_repeats(
+    source: Source, rows: "pd.Index[int]", skip: bool
+) -> tuple[list[int], list[str]]:
     """Return the first row of each file, and a remark where there are more.
+
+    Args:
+        source: The images, N.
+        rows: N numbers of their rows in the file.
+        skip: Whether images of which rows say different things are left out.
 
     Raises:
         DataError: Rows of one file say different things.
@@ -190,22 +267,33 @@ def _without_repeats(source: Source, rows: "pd.Index[int]") -> tuple[list[int], 
     ]
     first: dict[str, int] = {}
     repeats: list[str] = []
-    conflicts: list[str] = []
+    conflicts: dict[str, str] = {}
     for row, path in enumerate(source.files):
         before = first.setdefault(os.path.normcase(path), row)
         if before == row:
             continue
         pair = f"{source.ids[row]} (rows {rows[before]} and {rows[row]})"
         differ = any(fact[before] != fact[row] for fact in facts)
-        (conflicts if differ else repeats).append(pair)
-    if conflicts:
+        if differ:
+            conflicts.setdefault(os.path.normcase(path), pair)
+        else:
+            repeats.append(pair)
+    notes = []
+    if conflicts and (not skip or len(conflicts) == len(first)):
         raise DataError(
-            f"{counted(len(conflicts), 'row gives', 'rows give')} an image another label, split, "
-            f"group or fold than an earlier row does: {listing(conflicts, 5)}"
+            f"rows say different things (label, split, group or fold) of "
+            f"{counted(len(conflicts), 'image')}: {complete(list(conflicts.values()))}; mend the "
+            "file, or leave these images out with `on_conflict: skip`"
         )
-    if not repeats:
-        return list(first.values()), []
-    what = counted(
-        len(repeats), "row lists an image again and is", "rows list an image again and are"
-    )
-    return list(first.values()), [f"{what} left out: {listing(repeats, 5)}"]
+    if conflicts:
+        what = counted(len(conflicts), "image", "images")
+        notes.append(
+            f"{what} of which rows say different things (label, split, group or fold) left out: "
+            f"{complete(list(conflicts.values()))}"
+        )
+    if repeats:
+        what = counted(
+            len(repeats), "row lists an image again and is", "rows list an image again and are"
+        )
+        notes.append(f"{what} left out: {listing(repeats, 5)}")
+    return [row for path, row in first.items() if path not in conflicts], notes

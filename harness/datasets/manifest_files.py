@@ -7,6 +7,9 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.datasets.complete import complete
 from harness.datasets.folders import IMAGE_FORMATS
 from harness.errors import BadFilesError, DataError, counted, listing
@@ -44,7 +47,8 @@ def locate(names: Sequence[str], folders: Sequence[Path], allow_outside: bool) -
     if missing:
         raise BadFilesError(
             f"{len(missing)} of {counted(len(names), 'image')} missing below "
-            f"{listing(map(str, folders))}: {complete(missing)}{_hint(missing[0], folders)}",
+            f"{listing(map(str, folders))}: {complete(missing)}"
+            f"{_hint(missing[0], folders) or '; `on_missing_image: skip` leaves these rows out'}",
             dict.fromkeys(missing, "is missing"),
         )
     several = [name for name, files in zip(names, found, strict=True) if len(files) > 1]
@@ -60,6 +64,11 @@ def locate(names: Sequence[str], folders: Sequence[Path], allow_outside: bool) -
             "`allow_outside: true` permits that"
         )
     return [Path(files[0]) for files in found]
+
+
+def present(names: Sequence[str], folders: Sequence[Path]) -> NDArray[np.bool_]:
+    """Return which names have a file in one of the folders, ``bool[N]``."""
+    return np.array([bool(_candidates(name, folders)) for name in names], bool)
 
 
 def _linked_out(files: Sequence[str], folders: Sequence[Path]) -> list[str]:

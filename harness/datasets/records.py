@@ -28,7 +28,8 @@ class Index:
         split: ``int8[N]`` of TRAIN, VAL and TEST, or None where the source has no split.
         group: ``int64[N]`` or None: samples of one group (a patient) never straddle a split.
         fold: ``int64[N]`` or None: folds that the source itself names, in place of a split.
-        digests: N content digests of single samples, to find the same image in two splits.
+        digests: N content digests of single samples, to find the same image or row in two splits.
+        by_chance: Whether so few different samples are possible that equal ones are no copies.
         warnings: What the user should know of this source.
         bad_files: What is wrong with files that are left out or not what their name says, by path.
     """
@@ -43,6 +44,7 @@ class Index:
     group: NDArray[np.int64] | None = None
     fold: NDArray[np.int64] | None = None
     digests: Sequence[str] = ()
+    by_chance: bool = False
     warnings: tuple[str, ...] = ()
     bad_files: Mapping[str, str] = field(default_factory=dict)
 

@@ -120,10 +120,24 @@ def _in_folds(index: Index, k: int, folds: int) -> str:
     return f"its {units} {unit}s hold other classes too, and went to other folds"
 
 
-def same_image_twice(index: Index, parts: tuple[Part, Part, Part]) -> list[str]:
-    """Return a remark for each two parts that hold the same image."""
+def sample_nouns(index: Index) -> tuple[str, str]:
+    """Return what one sample is called, and several."""
+    return ("row", "rows") if len(index.shape) == 1 else ("image", "images")
+
+
+def _what_to_do(index: Index) -> str:
+    if index.by_chance:
+        return "so few different rows are possible that chance makes them equal"
+    table = len(index.shape) == 1
+    key = "group_column" if table else "group_column; group for class folders"
+    return f"delete the copies, or keep them together with a group ({key})"
+
+
+def same_sample_twice(index: Index, parts: tuple[Part, Part, Part]) -> list[str]:
+    """Return a remark for each two parts that hold the same image, or row of a table."""
     if not len(index.digests):
         return []
+    one, many = sample_nouns(index)
     notes = []
     found = [{index.digests[row]: int(row) for row in part} for part in parts]
     for a, b in ((0, 1), (0, 2), (1, 2)):
@@ -134,8 +148,7 @@ def same_image_twice(index: Index, parts: tuple[Part, Part, Part]) -> list[str]:
                 for digest in both
             )
             notes.append(
-                f"{counted(len(both), 'image is', 'images are')} both in {SPLITS[a]} and in "
-                f"{SPLITS[b]}: {listing(pairs, 3)}; delete the copies, or keep them together with "
-                "a group (group_column; group for class folders)"
+                f"{counted(len(both), f'{one} is', f'{many} are')} both in {SPLITS[a]} and in "
+                f"{SPLITS[b]}: {listing(pairs, 3)}; {_what_to_do(index)}"
             )
     return notes

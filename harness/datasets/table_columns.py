@@ -11,94 +11,74 @@ reaches a training row.
 - A column that is constant in the training rows is left out and named.
 """
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.datasets.table_file import Texts, column_numbers, numbers, texts
-from harness.errors import DataError, counted, listing
+from harness.datasets.column_doubts import said_of
+from harness.datasets.column_kinds import (
+    LARGEST,
+    Column,
+    Writing,
+    bare_cells,
+    by_type,
+    categories_of,
+)
+from harness.datasets.column_text import Text, apart, column_of, settle_commas
+from harness.errors import counted, listing
 
-MOST_CATEGORIES = 1000
-LARGEST = 1e100  # its square, and a sum of many squares, is still a number
+__all__ = ["Column", "Writing", "one_hot", "standardised", "typed_columns"]
+
 _SAME = 1e-12  # a relative spread that rounding alone can make
 _FURTHEST = 1e30
 
 
-@dataclass(frozen=True)
-class Column:
-    """A feature column as found, before anything is fitted.
-
-    Attributes:
-        name: Its name.
-        values: ``float64[N]`` of numbers, NaN where missing; or ``object[N]`` of text, empty
-            where missing.
-    """
-
-    name: str
-    values: NDArray[Any]
-
-    @property
-    def numeric(self) -> bool:
-        """Whether it holds numbers."""
-        return self.values.dtype != np.object_
-
-
 def typed_columns(
-    cells: pd.DataFrame, categorical: AbstractSet[str]
+    cells: pd.DataFrame,
+    categorical: AbstractSet[str],
+    writing: Writing = Writing(),  # noqa: B008
 ) -> tuple[tuple[Column, ...], list[str]]:
     """Return every column as numbers or text, and warnings.
 
     Args:
         cells: The feature columns.
         categorical: Columns that are categories although they hold numbers.
+        writing: How values are written.
 
     Raises:
-        DataError: A column holds infinite values, or text that is no category.
+        DataError: A column holds infinite values, text that is no category, or commas that may be
+            decimal or between thousands.
     """
-    columns, warnings = [], []
+    found: dict[str, Column] = {}
+    waiting: dict[str, Text] = {}
     for name in map(str, cells.columns):
-        values = None if name in categorical else column_numbers(cells[name])
-        if values is None:
-            text = texts(cells[name])
-            if name not in categorical:
-                warnings += _doubts(name, text)
-            columns.append(Column(name, text))
-            continue
-        infinite = int((np.abs(values) > LARGEST).sum())
-        if infinite:
-            raise DataError(
-                f"column '{name}' has {counted(infinite, 'infinite value')} (beyond {LARGEST:g}); "
-                "leave the cell empty to have it imputed, or name the column under drop_columns"
-            )
-        columns.append(Column(name, values))
-    return tuple(columns), warnings
+        column = cells[name]
+        if name in categorical:
+            found[name] = categories_of(name, bare_cells(column), writing)
+        elif (typed := by_type(name, column, writing)) is not None:
+            found[name] = typed
+        else:
+            waiting[name] = apart(name, column, writing)
+    settle_commas(waiting, writing)
+    found |= {name: column_of(text, writing) for name, text in waiting.items()}
+    columns = tuple(found[str(name)] for name in cells.columns)
+    said = (said_of(column, column.name in categorical) for column in columns)
+    return columns, [*_ways(columns), *(text for remarks in said for text in remarks)]
 
 
-def _doubts(name: str, text: Texts) -> list[str]:
-    """Return why a column of text may not be meant as categories."""
-    different = sorted(set(text) - {""})
-    if len(different) > MOST_CATEGORIES:
-        raise DataError(
-            f"column '{name}' is text with {len(different):,} different values such as "
-            f"{listing(map(repr, different), 3)}: more than {MOST_CATEGORIES:,} categories; name "
-            "it under drop_columns, or under categorical if that is meant"
-        )
-    odd = [value for value in different if numbers(np.array([value], dtype=object)) is None]
-    if 10 * len(odd) < len(different):
-        return [
-            f"column '{name}' is taken as text because of {listing(map(repr, odd), 3)}; otherwise "
-            "it holds numbers"
-        ]
-    if len(different) > max(20, len(text) / 2):
-        return [
-            f"column '{name}' has {len(different)} different texts in {len(text)} rows: if it is "
-            "an identifier, name it under drop_columns"
-        ]
-    return []
+def _ways(columns: Sequence[Column]) -> list[str]:
+    """Return how columns were read, where that is not plain, those of one way together."""
+    alike: dict[str, list[str]] = {}
+    for column in columns:
+        for note in column.notes:
+            alike.setdefault(note, []).append(f"'{column.name}'")
+    return [
+        f"{'column' if len(names) == 1 else 'columns'} {listing(names, 10)}: {note}"
+        for note, names in alike.items()
+    ]
 
 
 def standardised(column: Column, train: NDArray[np.int64]) -> tuple[NDArray[np.float32], list[str]]:
@@ -110,18 +90,23 @@ def standardised(column: Column, train: NDArray[np.int64]) -> tuple[NDArray[np.f
     missing = np.isnan(values)
     known = values[train][~missing[train]]
     if not len(known):
-        return _nothing(len(values)), [f"column '{column.name}' has no value in a training row"]
+        return _nothing(len(values)), [_valueless(column)]
     notes = []
     if missing.any():
         median = np.median(known)
         values = np.where(missing, median, values)
         notes.append(
             f"column '{column.name}': {missing.sum()} of {counted(len(values), 'value')} missing, "
-            f"set to {median:g}, the median of the training rows"
+            f"set to {column.shown(float(median))}, the median of the training rows"
         )
     spread = values[train].std()
     if spread <= max(_SAME * np.abs(known).max(), 1 / LARGEST):
-        return _nothing(len(values)), [_constant(column.name)]
+        if known.min() == known.max():
+            return _nothing(len(values)), [_constant(column.name)]
+        return _nothing(len(values)), [
+            f"column '{column.name}' differs in the training rows by less than {_SAME:g} of its "
+            f"values ({column.shown(known.min())}), as rounding does, and is left out"
+        ]
     scaled = (values - values[train].mean()) / spread
     # a val or test value may lie further out than a float32 reaches
     scaled = scaled.clip(-_FURTHEST, _FURTHEST)
@@ -135,6 +120,8 @@ def one_hot(column: Column, train: NDArray[np.int64]) -> tuple[NDArray[np.float3
     """
     values = column.values.astype(str)
     categories = np.unique(values[train])
+    if len(categories) == 1 and categories[0] == "":
+        return _nothing(len(values)), [_valueless(column)]
     if len(categories) < 2:
         return _nothing(len(values)), [_constant(column.name)]
     at = np.searchsorted(categories, values).clip(max=len(categories) - 1)
@@ -152,6 +139,11 @@ def one_hot(column: Column, train: NDArray[np.int64]) -> tuple[NDArray[np.float3
 
 def _nothing(rows: int) -> NDArray[np.float32]:
     return np.zeros((rows, 0), np.float32)
+
+
+def _valueless(column: Column) -> str:
+    where = "a row" if column.missing.all() else "a training row"
+    return f"column '{column.name}' has no value in {where} and is left out"
 
 
 def _constant(name: str) -> str:

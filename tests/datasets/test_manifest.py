@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from harness import cache
 from harness.datasets.base import TEST, TRAIN, VAL, forget
-from harness.datasets.columns import in_order, one_spelling
+from harness.datasets.columns import in_order
 from harness.datasets.complete import MOST
 from harness.datasets.manifest import Manifest
+from harness.datasets.spelling import one_spelling
 from harness.errors import BadFilesError, DataError
 from harness.registry import datasets
 
@@ -405,7 +406,7 @@ def test_rows_that_repeat_an_image_are_left_out_and_named(folder):
 def test_rows_that_contradict_each_other_are_an_error(folder, extra):
     rows = "".join(f"a.png,{cells}\n" for cells in extra)
     file = table(folder, f"path,label,part\nb.png,y,train\n{rows}")
-    with pytest.raises(DataError, match=r"another label.*a\.png \(rows 3 and 4\)"):
+    with pytest.raises(DataError, match=r"label.*a\.png \(rows 3 and 4\).*on_conflict: skip"):
         Manifest(file=file, split_column="part").index()
 
 

@@ -61,6 +61,14 @@ def names_of(table: Table) -> list[str]:
         ("a,b,y\n?,2,u\nNA,4,v\n3,,u\n", True),
         # an unnamed first column, as written with an index
         (",a,y\n0,1,u\n1,2,v\n", True),
+        # years as names: a word stands above numbers, and no row below looks like the first
+        ("2001,2002,y\n" + ".5,.2,0\n.1,.7,1\n" * 6, True),
+        ("2001,2002,2003,y\n" + "5,2,1,u\n1,7,2,v\n" * 6, True),
+        # numbers as in the rows below, and a word that is a mark or a slip of the pen
+        ("4,7,refused\n" + "4,7,1\n3,8,2\n" * 6, False),
+        ("5,2,refused\n4,7,1\n3,8,2\n", False),
+        ("0.5,<1,u\n0.4,7,v\n0.3,8,u\n", False),
+        ("1,2,-\n4,5,6\n", False),
         ("y,a,b\n0,1.5,2\n1,2.5,1\n", True),
     ],
 )
@@ -181,7 +189,7 @@ def test_parquet_is_the_same_table_as_csv(tmp_path):
         ("a,b,y\n1,2,u\n3,4,v\n", {"categorical": ["y"]}, "no feature: y"),
         ("a,b,y\n1,2,u\n3,inf,v\n-Infinity,-inf,v\n", {}, "'b' has 2 infinite|'a' has 1 infinite"),
         ("a,y\n1,u\n2,1e5\n1e308,v\n", {}, "'a' has 1 infinite"),
-        ("a,y\n1,u\n2,\n3,v\n4,NA\n5, ?\n", {}, r"'y' has no value in 3 of 5 rows: row 3, 5, 6"),
+        ("a,y\n1,u\n2,\n3,v\n4,NA\n5, ?\n", {}, r"'y' has no value in 2 of 5 rows: row 3, 6"),
         (
             "a,s,y\n1,train,u\n2,tset,v\n",
             {"split_column": "s"},

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import warnings
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,12 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness.datasets import pixels, tiff
+from harness.datasets import alike, pixels, tiff
 from harness.datasets.folders import IMAGE_FORMATS
 from harness.datasets.picture import MAX_PIXELS, BadImage, Ground
 from harness.terminal import Terminal
 
-VERSION = f"2 cv2 {cv2.__version__} PIL {PIL.__version__}"
+VERSION = f"3 cv2 {cv2.__version__} PIL {PIL.__version__}"
 """What decides how a file decodes: what is remembered of one is remembered under this."""
 
 _ALIASES = {"MPO": "JPEG", "DIB": "BMP"}
@@ -59,6 +60,7 @@ class FileFacts(NamedTuple):
             that it holds; 0 for other types.
         remarks: What of it is not read as it stands, in the words of `readings.REMARKS`.
         profile: Name of a colour profile that asks for other colours than those read, or empty.
+        thumbnail: As `alike.thumbnail` makes it, in Base64; empty where it cannot be decoded.
     """
 
     digest: str = ""
@@ -71,6 +73,7 @@ class FileFacts(NamedTuple):
     top: int = 0
     remarks: Sequence[str] = ()
     profile: str = ""
+    thumbnail: str = ""
 
 
 def examine(path: Path) -> FileFacts:
@@ -97,6 +100,7 @@ def examine(path: Path) -> FileFacts:
         top=picture.top or int(image.max()) if image.dtype == np.uint16 else 0,
         remarks=picture.remarks,
         profile=profile,
+        thumbnail=b64encode(alike.thumbnail(image)).decode(),
     )
 
 

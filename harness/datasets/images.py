@@ -8,6 +8,7 @@ every row after it; what was found is remembered by path, size and modification 
 
 import hashlib
 import os
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -81,10 +82,12 @@ class ImageFiles(ImageDataset):
             group=source.group,
             fold=source.fold,
             digests=digests,
+            alike=_alike(facts),
             warnings=(
                 *source.warnings,
                 *bad_notes,
                 *depth.notes,
+                *_not_compared(len(set(digests))),
                 *readings.remarks(source.ids, facts, self.alpha),
             ),
             bad_files=bad_files,
@@ -158,6 +161,33 @@ class ImageFiles(ImageDataset):
                     f"{of_file.height} × {of_file.width}; set image_size, such as image_size: 64"
                 )
         return first
+
+
+def _alike(facts: "Sequence[FileFacts]") -> list[tuple[int, int]]:
+    """Return the pairs of rows that seem to be one picture in two files; remembered."""
+    from harness.datasets import alike, decode
+
+    rows = list({of_file.digest: row for row, of_file in reversed([*enumerate(facts)])}.values())
+    rows.sort()
+    key = content_of("alike", [facts[row].digest for row in rows])[:32]
+    version = f"{alike.VERSION} of {decode.VERSION}"
+    notes = cache.load_notes(key, version)
+    if "pairs" not in notes:
+        found = alike.pairs([b64decode(facts[row].thumbnail) for row in rows])
+        notes = {"pairs": [[rows[a], rows[b]] for a, b in found]}
+        cache.save_notes(key, version, notes)
+    return [(a, b) for a, b in notes["pairs"]]
+
+
+def _not_compared(files: int) -> list[str]:
+    from harness.datasets import alike
+
+    if files <= alike.MOST:
+        return []
+    return [
+        f"copies that are encoded again, resized or cropped are looked for among up to "
+        f"{alike.MOST:,} files, and these are {files:,}: only exact copies are found"
+    ]
 
 
 def facts_of(files: Sequence[Path]) -> "list[FileFacts]":

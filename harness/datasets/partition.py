@@ -70,6 +70,7 @@ class Partition(BaseModel):
         notes += remarks.untested(index, test, None if fold is None else folds)
         notes += remarks.resting(index, test)
         notes += remarks.same_sample_twice(index, (train, val, test))
+        notes += remarks.nearly_the_same(index, (train, val, test))
         drawn = None if self.imbalance_factor is None else subset
         return Rows(train, val, test, tuple(notes), drawn)
 

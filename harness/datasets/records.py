@@ -30,6 +30,7 @@ class Index:
         fold: ``int64[N]`` or None: folds that the source itself names, in place of a split.
         digests: N content digests of single samples, to find the same image or row in two splits.
         by_chance: Whether so few different samples are possible that equal ones are no copies.
+        alike: Pairs of rows that seem to be one picture in two files, smaller row first.
         warnings: What the user should know of this source.
         bad_files: What is wrong with files that are left out or not what their name says, by path.
     """
@@ -45,6 +46,7 @@ class Index:
     fold: NDArray[np.int64] | None = None
     digests: Sequence[str] = ()
     by_chance: bool = False
+    alike: Sequence[tuple[int, int]] = ()
     warnings: tuple[str, ...] = ()
     bad_files: Mapping[str, str] = field(default_factory=dict)
 

@@ -152,3 +152,24 @@ def same_sample_twice(index: Index, parts: tuple[Part, Part, Part]) -> list[str]
                 f"{SPLITS[b]}: {listing(pairs, 3)}; {_what_to_do(index)}"
             )
     return notes
+
+
+def nearly_the_same(index: Index, parts: tuple[Part, Part, Part]) -> list[str]:
+    """Return a remark for each two parts that hold one picture in two files."""
+    if not len(index.alike):
+        return []
+    part_of = np.full(len(index.labels), -1)
+    for place, part in enumerate(parts):
+        part_of[part] = place
+    notes = []
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        torn = [pair for pair in index.alike if sorted(part_of[list(pair)]) == [a, b]]
+        if torn:
+            pairs = (f"{index.id_of(one)} ≈ {index.id_of(other)}" for one, other in torn)
+            notes.append(
+                f"{counted(len(torn), 'image seems', 'images seem')} to be both in {SPLITS[a]} and "
+                f"in {SPLITS[b]}, encoded again, resized or cropped: {listing(pairs, 3)}; look at "
+                "them, and delete the copies or keep them together with a group (group_column; "
+                "group for class folders)"
+            )
+    return notes

@@ -84,6 +84,7 @@ def tags(spec: RunSpec, key: str) -> dict[str, str]:
         "harness.key": key,
         "harness.settings": spec.settings,
         "harness.recipe": spec.recipe,
+        "recipe": spec.recipe,
         "harness.dataset": spec.dataset_label,
         "harness.reference": spec.reference or "none",
         "harness.seed": str(spec.seed),
@@ -102,6 +103,15 @@ def note(spec: RunSpec, key: str, source: str, status: str, reason: str = "") ->
         f"seed {spec.seed}{fold}: {status}{': ' + reason if reason else ''}. "
         f"To do it again: `harness run {source} --only {key} --force`"
     )
+
+
+def dataset_source(spec: RunSpec) -> str:
+    """Return where the data comes from, as MLflow stores it: what it is, and no path of a machine.
+
+    The kind of dataset, what the file says of it, and the digest of what it holds.
+    """
+    told = {name: _text(value) for name, value in _flat(spec.dataset.identity())}
+    return json.dumps({"tags": {"dataset": spec.dataset_label, **told, "content": spec.content}})
 
 
 def dataset_digest(spec: RunSpec) -> str:

@@ -233,7 +233,8 @@ def open_tracking(
 def _tags(experiment: Experiment) -> dict[str, str]:
     """Return what MLflow is told of the experiment itself."""
     told = {"harness.description": experiment.description} if experiment.description else {}
-    return {**views(experiment.metric, list(experiment.factors)), **told}
+    recipes = [recipe.name for recipe in experiment.recipes]
+    return {**views(experiment.metric, list(experiment.factors), recipes), **told}
 
 
 def sync(

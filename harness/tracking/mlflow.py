@@ -153,11 +153,19 @@ class Connection:
             )
         )
 
-    def dataset(self, run_id: str, name: str, digest: str, profile: str | None) -> None:
-        """Log the training set: what it is called and a digest, neither data nor paths."""
+    def dataset(
+        self,
+        run_id: str,
+        name: str,
+        digest: str,
+        source: str,
+        schema: str | None,
+        profile: str | None,
+    ) -> None:
+        """Log the training set: what it is called and what of, neither data nor paths."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        entry = Dataset(storable(name)[:500], digest, "code", '{"tags": {}}', None, profile)
+        entry = Dataset(storable(name)[:500], digest, "code", source, schema, profile)
         inputs = [DatasetInput(entry, [InputTag("mlflow.data.context", "train")])]
         self._ask(lambda: self._client.log_inputs(run_id, inputs))
 

@@ -5,7 +5,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,6 +157,21 @@ def profile(result: Mapping[str, Any]) -> str | None:
     return json.dumps({"num_rows": sum(counts), "classes": len(counts), "per_class": counts[:1000]})
 
 
+def schema(result: Mapping[str, Any]) -> str | None:
+    """Return what MLflow shows of one sample and its label, as JSON, or None if not known."""
+    sample = result.get("sample")
+    if not sample:
+        return None
+
+    def tensor(dtype: str, shape: Sequence[int]) -> str:
+        spec = {"dtype": dtype, "shape": [-1, *shape]}
+        return json.dumps([{"type": "tensor", "tensor-spec": spec}])
+
+    features = tensor(sample["dtype"], sample["shape"])
+    spec = {"features": features, "targets": tensor("int64", [])}
+    return json.dumps({"mlflow_tensorspec": spec})
+
+
 def live(values: Mapping[str, float | None], step: int, time: int) -> list[Point]:
     """Return the points of one evaluation during training; what is not finite is left out."""
     return [
@@ -206,9 +221,11 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
             values = {key: value for key, value in values.items() if key not in summaries}
         if step > after:
             made += live(values, step, began + round(span * (step - after)))
-    finals = {**summaries, **_classes(found, limit), **_costs(found)}
+    # MLflow's search takes a name with a slash in quotes only: metrics.test_balanced_accuracy > 0.9
+    plain = {key.replace("/", "_"): value for key, value in summaries.items()}
+    finals = {**summaries, **plain, **_classes(found, limit), **_costs(found)}
     return made + [
-        Point(key, float(value), last if key.startswith("val/") else 0, ended)
+        Point(key, float(value), last if key.startswith(("val/", "val_")) else 0, ended)
         for key, value in finals.items()
         if value is not None and math.isfinite(value)
     ]

@@ -242,6 +242,8 @@ class Recorder:
             run.run_id,
             spec.dataset_label,
             describe.dataset_digest(spec),
+            describe.dataset_source(spec),
+            record.schema(found.result),
             record.profile(found.result),
         )
         files = [path / name for name in record.ARTIFACTS]

@@ -44,6 +44,7 @@ class Target:
         uri: Where the experiment file says to record, or None.
         metric: The primary metric.
         factors: Names of the factors.
+        recipes: Names of the recipes.
     """
 
     results: Path
@@ -51,12 +52,14 @@ class Target:
     uri: str | None
     metric: str
     factors: tuple[str, ...]
+    recipes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, experiment: Experiment, results: Path) -> "Target":
         """Return the target of an experiment."""
         uri, factors = experiment.tracking.uri, tuple(experiment.factors)
-        return cls(results.absolute(), experiment.name, uri, experiment.metric, factors)
+        recipes = tuple(recipe.name for recipe in experiment.recipes)
+        return cls(results.absolute(), experiment.name, uri, experiment.metric, factors, recipes)
 
 
 def attach(target: Target, files: Files, note: str | None = None) -> None:
@@ -81,7 +84,7 @@ def _connect(target: Target) -> Connection:
     held = Store(target.results, target.name).locked() if new else contextlib.nullcontext()
     with held:
         connection = Connection(address, target.name)
-        connection.describe(views(target.metric, target.factors))
+        connection.describe(views(target.metric, target.factors, target.recipes))
     return connection
 
 

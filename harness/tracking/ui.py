@@ -5,16 +5,22 @@ import os
 import shlex
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from harness.errors import TrackingError
+from harness.text import visible
 from harness.tracking.address import DATABASE, database
+from harness.tracking.views import RECIPES, TAG
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORT = 5000
+_MOST = 10
+"""Experiments whose addresses are told, the one written to last first."""
+
 _VIEW = "?workflowType=machine_learning"
 """Has MLflow show runs and charts, not its pages for language models."""
 
@@ -64,12 +70,34 @@ def ui(
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", database(results)]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     shown = f"[{host}]" if ":" in host else host
-    say(f"MLflow UI: http://{shown}:{port}/#/experiments{_VIEW}  (Ctrl-C ends it)")
+    site = f"http://{shown}:{port}/#/experiments"
+    for name, address in _compared(results / DATABASE):
+        say(f"{name}, recipes compared: {site}/{address}")
+    say(f"MLflow UI: {site}{_VIEW}  (Ctrl-C ends it)")
     environment = {**os.environ, **_ENVIRONMENT}
     # a session of its own: MLflow starts servers in turn, and all of them end together
     return _wait(
         subprocess.Popen(command, cwd=results, env=environment, start_new_session=os.name != "nt")
     )
+
+
+def _compared(database: Path) -> list[tuple[str, str]]:
+    """Return the name of each experiment and where the UI compares its recipes."""
+    query = (
+        "SELECT e.name, e.experiment_id FROM experiments e JOIN experiment_tags t "
+        "ON t.experiment_id = e.experiment_id WHERE t.key = ? AND e.lifecycle_stage = 'active' "
+        "ORDER BY (SELECT MAX(start_time) FROM runs r WHERE r.experiment_id = e.experiment_id) "
+        "DESC LIMIT ?"
+    )
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+        ) as opened:
+            found = opened.execute(query, (f"{TAG}{RECIPES}", _MOST)).fetchall()
+    except sqlite3.Error:  # what is wrong with it is for MLflow to say
+        return []
+    link = f"runs?viewStateShareKey={RECIPES}"
+    return [(visible(str(name)), f"{number}/{link}") for name, number in found]
 
 
 def _require_free(host: str, port: int) -> None:

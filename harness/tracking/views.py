@@ -12,7 +12,10 @@ from typing import Any
 
 from harness.tracking.keys import safe_name
 
-_TAG = "mlflow.sharedViewState."
+TAG = "mlflow.sharedViewState."
+RECIPES = "harness-recipes"
+"""Key of the view that compares recipes."""
+
 _DONE = "tags.`harness.status` = 'done'"
 _MOST = 100
 """Bars and lines of a chart; MLflow draws ten unless asked."""
@@ -20,15 +23,22 @@ _MOST = 100
 COMPARED, PARALLEL = "Recipes compared", "Factors in parallel"
 
 
-def views(metric: str, factors: Sequence[str]) -> dict[str, str]:
+_NAME = "attributes.`Run Name`"
+_WIDTHS = {_NAME: 400, "metrics": 190}
+"""Pixels of a column: by default names of recipes and of metrics are cut."""
+
+
+def views(metric: str, factors: Sequence[str], recipes: Sequence[str] = ()) -> dict[str, str]:
     """Return the tags of an experiment that hold its views.
 
-    One groups runs by recipe, best on test first, with bars of each recipe's mean and its cost;
-    the other has every run on its own, with its factors as parallel coordinates.
+    One groups runs by recipe, best on test first: a table of means, a row per recipe, and bars of
+    them and of their cost. The other has every run on its own, with its factors as parallel
+    coordinates.
 
     Args:
         metric: The primary metric.
         factors: Names of the factors.
+        recipes: Names of the recipes, whose groups are closed until somebody opens one.
     """
     test = f"test/{metric}"
     params = [safe_name(factor) for factor in factors]
@@ -47,12 +57,13 @@ def views(metric: str, factors: Sequence[str]) -> dict[str, str]:
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "tag", "groupByData": "harness.recipe"}],
     }
-    columns = [f"metrics.`{key}`" for key in (test, f"val/{metric}", "cost/seconds")]
-    columns += [f"metrics.`{bar['metricKey']}`" for bar in bars[1:]]
+    closed = {f"tag.harness.recipe.{recipe}": False for recipe in recipes[:_MOST]}
+    columns = [f"metrics.`{bar['metricKey']}`" for bar in bars]
+    columns += [f"metrics.`{key}`" for key in (f"val/{metric}", "cost/seconds")]
     columns += [f"params.`{name}`" for name in (*params, "dataset", "model", "seed")]
     return {
-        f"{_TAG}harness-recipes": _view(COMPARED, test, columns, [*bars, cost], grouped),
-        f"{_TAG}harness-factors": _view(PARALLEL, test, columns, [lines, *bars[:1]], None),
+        f"{TAG}{RECIPES}": _view(COMPARED, test, columns, [*bars, cost], grouped, closed),
+        f"{TAG}harness-factors": _view(PARALLEL, test, columns, [lines, *bars[:1]], None, {}),
     }
 
 
@@ -66,8 +77,11 @@ def _view(
     columns: Sequence[str],
     charts: Sequence[dict[str, Any]],
     grouped: dict[str, Any] | None,
+    expanded: dict[str, bool],
 ) -> str:
     section = "harness"
+    shown = [_NAME, *columns]
+    widths = {column: _WIDTHS.get(column) or _WIDTHS.get(column.split(".")[0]) for column in shown}
     state = {
         "searchFilter": _DONE,
         "orderByKey": f"metrics.`{order}`",
@@ -77,8 +91,8 @@ def _view(
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(columns),
-        "columnOrder": [],
-        "columnWidths": {},
+        "columnOrder": shown,
+        "columnWidths": {column: width for column, width in widths.items() if width},
         "runsHiddenMode": "SHOWALL",
         "viewMaximized": False,
         "runListHidden": False,
@@ -86,7 +100,7 @@ def _view(
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "groupBy": grouped,
-        "groupsExpanded": {},
+        "groupsExpanded": expanded,
         "compareRunSections": [
             {
                 "uuid": section,

@@ -178,6 +178,7 @@ def _result(run: Prepared, outcome: TrainingResult) -> dict[str, Any]:
         "selected_step": outcome.selected_step,
         "train_size": int(run.facts.class_counts.sum()),
         "synthetic": int(run.facts.expanded_counts.sum() - run.facts.class_counts.sum()),
+        "sample": {"shape": list(run.data.shape), "dtype": str(run.data.features.dtype)},
         "class_names": list(run.data.class_names),
         "train_counts": run.facts.class_counts.tolist(),
         "row_digests": run.data.rows.digests(),

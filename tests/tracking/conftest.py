@@ -122,6 +122,7 @@ class Committer:
             "metrics": {},
             "steps": STEPS,
             "notes": list(notes),
+            "sample": {"shape": [8, 8, 1], "dtype": "uint8"},
             "class_names": list(names),
             "train_counts": list(counts),
             "row_digests": {"train": "7" * 64, "subset": "5" * 64},

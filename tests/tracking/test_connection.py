@@ -204,7 +204,7 @@ def test_text_that_no_database_takes_is_written_escaped(tmp_path, blank):
     no_text, written = "caf\udce9", r"caf\udce9"
     run_id = connection.create(no_text, {"harness.key": "k", "harness.error": no_text}, 0)
     connection.log(run_id, params={"dataset": no_text}, tags={"note": no_text})
-    connection.dataset(run_id, no_text, "0" * 36, None)
+    connection.dataset(run_id, no_text, "0" * 36, "{}", None, None)
     connection.describe({"harness.description": no_text})
     assert connection.params(run_id) == {"dataset": written}
     assert [run.key for run in connection.runs(f"tags.note = '{written}'")] == ["k"]

@@ -121,6 +121,23 @@ def test_a_long_run_is_seen_while_short_ones_come_and_go(opened, committer, spec
     assert made[0].startswith(f"{specs[0].recipe} ")
 
 
+def test_the_search_of_mlflow_finds_runs_by_plain_names(opened, committer, specs, read, results):
+    with opened() as mirror:
+        for spec in specs[:2]:
+            run_one(mirror, committer, spec)
+    reader = read(results)
+    wanted = reader.one(specs[0])
+    place = [wanted.info.experiment_id]
+    for split in ("test", "val"):
+        value = wanted.data.metrics[f"{split}/balanced_accuracy"]
+        assert wanted.data.metrics[f"{split}_balanced_accuracy"] == value
+        above = reader.client.search_runs(place, f"metrics.{split}_balanced_accuracy >= {value}")
+        assert wanted.info.run_id in [run.info.run_id for run in above]
+        assert not reader.client.search_runs(place, f"metrics.{split}_balanced_accuracy > 1")
+    (found,) = reader.client.search_runs(place, f"tags.recipe = '{specs[0].recipe}'")
+    assert found.info.run_id == wanted.info.run_id
+
+
 def test_short_runs_take_one_request_of_points(opened, committer, specs, monkeypatch):
     calls = []
     log = Connection.log
@@ -219,6 +236,14 @@ def test_the_training_set_is_logged_without_data_or_paths(opened, committer, spe
     assert len(entry.dataset.digest) == 36
     assert {tag.key: tag.value for tag in entry.tags} == {"mlflow.data.context": "train"}
     assert json.loads(entry.dataset.profile)["classes"] == 10
+    source = json.loads(entry.dataset.source)["tags"]
+    assert (source["dataset"], source["imbalance_factor"]) == ("digits-lt20", "20")
+    assert source["content"] == specs[0].content
+    from mlflow.data.schema import TensorDatasetSchema
+
+    schema = TensorDatasetSchema.from_dict(json.loads(entry.dataset.schema))
+    assert schema.features.inputs[0].shape == (-1, 8, 8, 1)
+    assert schema.targets.inputs[0].type == "int64"
     assert str(results) not in json.dumps(entry.dataset.to_dictionary())
 
 

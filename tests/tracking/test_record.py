@@ -59,7 +59,9 @@ def test_per_class_points_are_the_table(committer, specs):
 def test_the_limit_holds_and_zero_means_none(committer, specs):
     found = read(committer.commit(specs[0]))
     for limit in (0, 4):
-        keys = [p.key for p in points(found, limit, 0) if p.key.startswith("test_")]
+        keys = [
+            p.key for p in points(found, limit, 0) if p.key.startswith("test_") and "/" in p.key
+        ]
         assert len(keys) == 3 * limit
 
 

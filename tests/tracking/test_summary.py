@@ -133,11 +133,18 @@ def state(value):
 
 
 def test_views_group_by_recipe_and_draw_factors_in_parallel():
-    found = dict(state(value) for value in views("macro_f1", ["mixup", "a:b"]).values())
+    found = dict(
+        state(value) for value in views("macro_f1", ["mixup", "a:b"], ["nothing", "mixup"]).values()
+    )
     compared, parallel = found[COMPARED], found[PARALLEL]
     assert compared["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "harness.recipe"}]
     assert compared["orderByKey"] == "metrics.`test/macro_f1`"
     assert compared["runsHiddenMode"] == "SHOWALL"
+    closed = {"tag.harness.recipe.nothing": False, "tag.harness.recipe.mixup": False}
+    assert compared["groupsExpanded"] == closed, "one row per recipe"
+    name, first = compared["columnOrder"][:2]
+    assert (name, first) == ("attributes.`Run Name`", "metrics.`test/macro_f1`")
+    assert compared["columnWidths"][name] >= 400, "names of recipes are not cut"
     assert [chart["type"] for chart in compared["compareRunCharts"]] == ["BAR"] * 3 + ["SCATTER"]
     assert "params.`mixup`" in compared["selectedColumns"]
     (lines, _) = parallel["compareRunCharts"]
@@ -151,7 +158,8 @@ def test_an_experiment_has_its_views_once_it_is_tracked(results, experiment, rea
         with open_tracking(results, experiment):
             pass
     tags = reader.client.get_experiment_by_name(experiment.name).tags
-    expected = views(experiment.metric, list(experiment.factors))
+    recipes = [recipe.name for recipe in experiment.recipes]
+    expected = views(experiment.metric, list(experiment.factors), recipes)
     assert expected.items() <= tags.items()
     assert len([name for name in tags if name.startswith("mlflow.sharedViewState")]) == 2
 

@@ -52,6 +52,19 @@ def test_the_server_is_local_and_runs_no_jobs(tmp_path, started, free):
     assert f"http://127.0.0.1:{free}" in said[0]
 
 
+def test_the_address_of_each_experiment_s_comparison_is_told(
+    results, experiment, committer, specs, read, started, free
+):
+    committer.commit(specs[0])
+    sync(results, experiment)
+    number = read(results).client.get_experiment_by_name("study").experiment_id
+    said = []
+    ui(results, port=free, say=said.append)
+    view = f"http://127.0.0.1:{free}/#/experiments/{number}/runs?viewStateShareKey=harness-recipes"
+    assert said[0] == f"study, recipes compared: {view}"
+    assert len(said) == 2, "the experiments of others have no such view"
+
+
 def test_other_machines_only_when_meant(tmp_path, started, free):
     (tmp_path / "mlflow.db").touch()
     with pytest.raises(TrackingError, match="--allow-public"):

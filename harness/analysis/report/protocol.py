@@ -118,8 +118,9 @@ def protocol(found: Findings) -> Section:
         f"Primary metric: {in_words(metric)} ({better} is better), named before the runs; all "
         "else is exploratory. A difference inside "
         f"±{margin(found)} is taken to be none in practice.",
-        f"Seeds: {_seeds(found)}; at one seed every recipe has the same val split, initial "
-        "weights and order of samples, so differences are taken within a seed.",
+        f"Seeds: {_seeds(found)}; at one seed every recipe has the same val split and initial "
+        "weights, and but for samplers and SMOTE the same order of samples, so differences are "
+        "taken within a seed.",
         f"Budget, the same for every recipe: {training.epochs:g} passes over the original "
         f"training set in batches of {training.batch_size}, {training.optimizer}, learning rate "
         f"{training.lr:g}, {training.schedule.name} schedule; weights of the "

@@ -31,12 +31,14 @@ class Found:
         fields: Its fields; only plain values.
         comments: What to say beside a field, by field.
         remarks: What was decided, and why.
+        offers: Lines that the user may want, ``key: value``, with what to say beside each.
     """
 
     name: str
     fields: Mapping[str, Any]
     comments: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    offers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def _folder(path: Path, asked: Asked) -> Found:
             deeper = _folder(inner, asked)
             remark = f"{path} holds one folder only; looked into {inner}"
             return Found(deeper.name, deeper.fields, deeper.comments, (remark, *deeper.remarks))
+    if len(source.class_names) == 1 and doubts:
+        raise doubts[0]  # one folder of all images is no class
     if asked.label is not None:
         raise (
             doubts[0]
@@ -150,7 +154,8 @@ def _columns_of(table: Path) -> int:
 def _same_classes(listing_: Found, class_names: tuple[str, ...]) -> bool:
     """Whether a listing in a folder of class folders says no more than the folders do."""
     try:
-        source = datasets.get("manifest").model_validate(dict(listing_.fields)).source()
+        sound = {**listing_.fields, "on_missing_image": "skip", "on_conflict": "skip"}
+        source = datasets.get("manifest").model_validate(sound).source()
     except DataError:
         return True
     return set(source.class_names) == set(class_names)

@@ -5,7 +5,7 @@ Told by name first, then by values; where two are as good, the user is asked.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ LABEL_NAMES = (
     *("diagnosis", "category", "y", "species", "outcome", "variety"),
 )
 """Names of label columns, the surest first, without blanks and underscores."""
+
+_SURE = frozenset(LABEL_NAMES) - {"y"}
+"""Those by which a second column is taken for a label, too: y is often a coordinate."""
 
 FEW_CLASSES = 20
 
@@ -68,7 +71,8 @@ def find_label(file: Path, columns: Columns, wanted: str | None, images: bool, b
         return Label(column, same=_same(columns, column))
     named = _by_name(columns)
     if named is not None:
-        return _readable(columns, named)
+        label = _readable(columns, named)
+        return replace(label, remarks=(*label.remarks, *_rivals(columns, label, images)))
     one_hot = _one_hot(columns) if images else ()
     if one_hot:
         return Label(None, one_hot)
@@ -102,6 +106,25 @@ def _by_name(columns: Columns) -> str | None:
             return exact[0]
     alike = [name for name in plain if _words(name) & _LABEL_WORDS]
     return alike[0] if _are_same(columns, alike) else None
+
+
+def _rivals(columns: Columns, label: Label, images: bool) -> tuple[str, ...]:
+    """Return a remark on other columns that are called like a label, and tell other classes."""
+    found = [
+        f"'{name}' ({different(values)} values)"
+        for name, values in columns.items()
+        if name not in (label.column, *label.same)
+        and _is_class(values)
+        and (plain_name(name) in _SURE or _words(name) & _LABEL_WORDS)
+    ]
+    if not found:
+        return ()
+    learnt = "" if images else "; what else tells the label belongs under drop_columns"
+    one = len(found) == 1
+    return (
+        f"column '{label.column}' is taken as the label; {listing(found, 5)} may be "
+        f"{'it' if one else 'it, too'}: {_HOW} takes another{learnt}",
+    )
 
 
 def _readable(columns: Columns, label: str) -> Label:

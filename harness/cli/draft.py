@@ -127,6 +127,9 @@ def _suggestions(found: Found, seen: Portrait) -> list[str]:
         val = int(info.counts[1][int(np.argmin(counts + info.counts[1]))])
         share = f"carved from train to choose by; {val} of the rarest class, {_one_line(rarest)}"
         lines.append("val_fraction: 0.2" + _beside(share))
+    lines += [line + _beside(text) for line, text in found.offers.items()]
+    if any(line.startswith("group:") for line in found.offers):
+        return lines
     if found.name == "image_folder":
         lines.append(
             r"group: '^(\w+?)_'"

@@ -41,6 +41,11 @@ class Sizes:
         return int(np.median(np.minimum(self.height, self.width)))
 
     @property
+    def longer(self) -> NDArray[np.int64]:
+        """Long side of each, ``int64[N]``."""
+        return np.maximum(self.height, self.width)
+
+    @property
     def alike(self) -> bool:
         """Whether all are of one size."""
         return len(np.unique(self.height)) == len(np.unique(self.width)) == 1

@@ -1,17 +1,17 @@
 """Images in class folders, directly or under train, val and test."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import AfterValidator
 
 from harness.datasets.base import NotIdentity, dataset
 from harness.datasets.images import ImageFiles, Source, class_source
-from harness.errors import DataError, listing
+from harness.datasets.name_groups import compiles, groups_of
+from harness.errors import DataError
 
 
 @dataset("image_folder")
@@ -20,18 +20,9 @@ class ImageFolder(ImageFiles):
 
     path: Annotated[Path, NotIdentity()]
     """The folder that holds the class folders, or train, val and test."""
-    group: str | None = None
+    group: Annotated[str | None, AfterValidator(compiles)] = None
     """Regular expression searched in the file name: its first group, or all that it matches, names
     the patient, lesion or scene; images of one group never straddle a split."""
-
-    @field_validator("group")
-    @classmethod
-    def _group_compiles(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
 
     def source(self) -> Source:
         """Return the images in the class folders.
@@ -43,14 +34,7 @@ class ImageFolder(ImageFiles):
         return source if self.group is None else replace(source, group=self._groups(source))
 
     def _groups(self, source: Source) -> NDArray[np.int64]:
-        pattern = re.compile(self.group or "")
-        matches = [pattern.search(path.name) for path in source.files]
-        found = [match and match[1 if pattern.groups else 0] for match in matches]
-        outside = [name for name, group in zip(source.ids, found, strict=True) if not group]
-        if outside:
-            raise DataError(
-                f"dataset '{self.display()}': no group in {len(outside)} of {len(found)} file "
-                f"names by the pattern '{self.group}': {listing(outside, 3)}"
-            )
-        _, groups = np.unique(np.array(found, dtype=str), return_inverse=True)
-        return groups.astype(np.int64)
+        try:
+            return groups_of([path.name for path in source.files], self.group or "", source.ids)
+        except DataError as error:
+            raise error.within(f"dataset '{self.display()}'") from None

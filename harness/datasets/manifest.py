@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from harness.datasets.base import NotIdentity, dataset
 from harness.datasets.cells import Texts, doubtful_values, without_marks
@@ -26,6 +26,7 @@ from harness.datasets.complete import complete
 from harness.datasets.file_options import Delimiter, Encoding, NaValues
 from harness.datasets.images import ImageFiles, Source
 from harness.datasets.manifest_files import locate, present, relative_id
+from harness.datasets.name_groups import compiles, groups_of
 from harness.datasets.spelling import one_spelling
 from harness.datasets.table_file import Layout, read_cells
 from harness.errors import DataError, counted, listing
@@ -95,6 +96,9 @@ class Manifest(ImageFiles):
     """Column of the fold that a row belongs to."""
     group_column: str | None = None
     """Column of patients, lesions or scenes: rows of one never straddle a split."""
+    group: Annotated[str | None, AfterValidator(compiles)] = None
+    """Regular expression searched in the path of an image, in place of `group_column`: its first
+    group, or all that it matches, names the patient, lesion or scene."""
 
     @model_validator(mode="after")
     def _one_way_each(self) -> Self:
@@ -103,6 +107,8 @@ class Manifest(ImageFiles):
             raise ValueError("path_column and id_column say the same thing; give one of them")
         if self.one_hot is not None and "label_column" in given:
             raise ValueError("label_column and one_hot say the same thing; give one of them")
+        if self.group is not None and self.group_column is not None:
+            raise ValueError("group_column and group say the same thing; give one of them")
         olds = [old for group in self.merge.values() for old in group]
         twice = sorted({old for old in olds if olds.count(old) > 1})
         if twice:
@@ -141,10 +147,11 @@ class Manifest(ImageFiles):
             notes += missing
         labels, class_names = self._classes(raw)
         files = locate(list(paths), self._folders(file), self.allow_outside)
-        group, remarks = self._groups(cells)
+        ids = [relative_id(path) for path in paths]
+        group, remarks = self._groups(cells, ids)
         source = Source(
             files=files,
-            ids=[relative_id(path) for path in paths],
+            ids=ids,
             labels=labels,
             class_names=class_names,
             split=self._split(cells),
@@ -223,10 +230,12 @@ class Manifest(ImageFiles):
         found = texts(cells, self.fold_column, "fold_column")
         return codes(filled(found, cells.index, self.fold_column))[0]
 
-    def _groups(self, cells: pd.DataFrame) -> tuple[NDArray[np.int64] | None, list[str]]:
+    def _groups(
+        self, cells: pd.DataFrame, ids: Sequence[str]
+    ) -> tuple[NDArray[np.int64] | None, list[str]]:
         column = self.group_column
         if column is None:
-            return None, []
+            return (None if self.group is None else groups_of(ids, self.group, ids)), []
         found = texts(cells, column, "group_column", self.na_values)
         found = filled(found, cells.index, column)
         found, alike = one_spelling(found, self.normalize_labels, f"groups in column '{column}'")

@@ -525,3 +525,27 @@ def test_images_in_the_cells_of_a_parquet_file_are_refused():
     write("d/t.parquet", image=[{"bytes": b"x", "path": None}] * 24, label=LABELS)
     with pytest.raises(ConfigError, match="column 'image' holds images themselves"):
         look(Path("d/t.parquet"))
+
+
+def test_a_second_column_that_is_called_like_a_label_is_named():
+    other = ["uvw"[k // 8] for k in range(24)]
+    write("t.csv", x=np.arange(24.0), label=LABELS, diagnosis=other, y=[k % 5 for k in range(24)])
+    found = look(Path("t.csv"))
+    assert found.fields["label_column"] == "label"
+    (remark,) = found.remarks
+    assert (
+        "column 'label' is taken as the label; 'diagnosis' (3 values) may be it: --label" in remark
+    )
+    assert "under drop_columns" in remark
+    assert look(Path("t.csv"), Asked("diagnosis")).remarks == ()
+    write("t.csv", x=np.arange(24.0), label=LABELS)
+    assert look(Path("t.csv")).remarks == ()
+
+
+def test_one_folder_of_all_images_is_no_class_where_a_file_asks_for_its_label():
+    pictures("d/images", NAMES)
+    write(
+        "d/list.csv", image=ELSEWHERE["names"], mood=LABELS, place=["ab"[k % 2] for k in range(24)]
+    )
+    with pytest.raises(ConfigError, match=r"which column is the label.*mood .*place"):
+        look(Path("d"))

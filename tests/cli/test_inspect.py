@@ -159,6 +159,10 @@ def test_t21_json_lists_every_bad_or_missing_file_also_where_it_ends_with_two(in
     rows = [f"{name}/{k:03}.png,{name}" for name in ("cat", "dog") for k in range(13)]
     (root / "list.csv").write_text("\n".join(["path,label", *rows]))
     code, out, _ = inspect(str(root / "list.csv"), "--json")
+    assert code == 0
+    assert "2 images are not there and are left out" in out
+    listed = ("manifest", "--set", f"file={root / 'list.csv'}")
+    code, out, _ = inspect(*listed, "--set", "on_bad_image=skip", "--json")
     assert code == 2
     assert json.loads(out)["bad_files"] == {
         "cat/012.png": "is missing",

@@ -164,7 +164,15 @@ def test_t21_bad_files_are_left_out_and_named(new):
     code, out, _ = new("a.yaml", "--data", "photos")
     assert code == 0
     assert "1 file cannot be decoded and is left out: cat/torn.png" in out
-    assert "on_bad_image: skip  # 1 bad file:" in Path("a.yaml").read_text()
+    said = (
+        "on_bad_image: skip  # 1 file cannot be decoded and is left out; an error without this line"
+    )
+    assert said in Path("a.yaml").read_text()
+    Path("photos/cat/torn.png").unlink()
+    Path("photos/cat/000.png").rename("photos/cat/000.jpg")
+    new("b.yaml", "--data", "photos")
+    said = "on_bad_image: skip  # 1 file is not what its name says, read as what it is; an error"
+    assert said in Path("b.yaml").read_text()
 
 
 def test_folds_are_suggested_where_few_are_tested_or_the_file_names_them(new):
@@ -366,3 +374,114 @@ def test_one_large_file_among_small_ones_enlarges_none(new):
     new("a.yaml", "--data", "photos")
     sizes = [cv2.imread(str(p)).shape[0] for p in Path("photos/dog").iterdir()]
     assert f"image_size: {sizes[0]} " in Path("a.yaml").read_text()
+
+
+def faces(names, labels, folder="d/faces", **others):
+    """Write images of these names, and a file that lists them."""
+    Path(folder).mkdir(parents=True)
+    for k, name in enumerate(names):
+        image = np.random.default_rng(k).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+        (Path(folder) / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(f"{folder}/{name}", image)
+    columns = {"file": names, "label": labels, **others}
+    rows = zip(*columns.values(), strict=True)
+    Path("d/list.csv").write_text("\n".join(map(",".join, [columns, *rows])))
+
+
+PEOPLE = [f"{name}_{k:04}.jpg" for name in ("ann", "J_Doe", "li", "mo", "x", "y") for k in range(8)]
+MOODS = [("happy", "sad", "sad")[k % 3] for k in range(48)]
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern", "groups"),
+    [
+        (PEOPLE, r"([^/]+)[_-]\d+\.\w+$", 6),
+        ([name.replace("_0", "-0") for name in PEOPLE], r"([^/]+)[_-]\d+\.\w+$", 6),
+        ([f"p{k % 8}_{'abcdef'[k // 8]}left.png" for k in range(48)], r"([^/_]+)_[^/]*$", 8),
+        ([f"{'abcdefgh'[k % 8]}nn{k}.png" for k in range(48)], r"([^/\d]+)\d+\.\w+$", 8),
+        ([f"p{k % 8}/{k}.png" for k in range(48)], r"([^/]+)/[^/]+$", 8),
+    ],
+)
+def test_names_of_files_that_tell_persons_offer_a_group_that_works(new, names, pattern, groups):
+    faces(names, MOODS)
+    code, out, _ = new("a.yaml", "--data", "d")
+    assert code == 0
+    assert f"note: names of files tell {groups} groups of up to " in out
+    text = Path("a.yaml").read_text()
+    assert f"# group: '{pattern}'  # names of files tell {groups} groups" in text
+    Path("b.yaml").write_text(text.replace("# group:", "group:"))
+    (dataset,) = load("b.yaml").datasets
+    assert len(set(dataset.indexed().group)) == groups
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"img_{k:04}.jpg" for k in range(48)],  # one group
+        [f"{mood}_{k:04}.jpg" for k, mood in enumerate(MOODS)],  # the classes
+        [f"{k * 7919 % 10007}.jpg" for k in range(48)],  # names of nothing
+        [f"a{k}_1.jpg" for k in range(48)],  # each alone
+    ],
+)
+def test_names_of_files_that_tell_no_group_offer_none(new, names):
+    faces(names, MOODS)
+    new("a.yaml", "--data", "d")
+    assert "names of files" not in Path("a.yaml").read_text()
+
+
+def test_class_folders_of_persons_offer_a_group_too(new):
+    for k, name in enumerate(PEOPLE):
+        Path(f"photos/{MOODS[k]}").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(f"photos/{MOODS[k]}/{name}", np.full((8, 8, 3), 5 * k, np.uint8))
+    new("a.yaml", "--data", "photos")
+    text = Path("a.yaml").read_text()
+    assert r"# group: '([^/]+)[_-]\d+\.\w+$'  # names of files tell 6 groups" in text
+    Path("b.yaml").write_text(text.replace("# group:", "group:"))
+    assert len(set(load("b.yaml").datasets[0].indexed().group)) == 6
+
+
+def test_missing_images_and_rows_that_disagree_are_left_out_by_lines_that_say_so(new):
+    faces(PEOPLE, MOODS)
+    with open("d/list.csv", "a") as file:
+        file.write("\nghost_0001.jpg,sad\nann_0000.jpg,sad")  # ann_0000 is happy above
+    code, out, _ = new("a.yaml", "--data", "d")
+    assert code == 0
+    text = Path("a.yaml").read_text()
+    assert "on_missing_image: skip  # 1 image is not there and is left out: an error" in text
+    assert "on_conflict: skip  # 1 image of which rows say different things" in text
+    assert "ghost_0001.jpg" in out
+    assert "ann_0000.jpg (rows 2 and 51)" in out
+    assert len(load("a.yaml").datasets[0].indexed().labels) == 47
+
+
+def test_rows_that_disagree_of_very_many_images_are_no_slip(new):
+    faces(PEOPLE, MOODS)
+    with open("d/list.csv", "a") as file:
+        file.writelines(f"\n{name},other" for name in PEOPLE[:16])
+    code, _, err = new("a.yaml", "--data", "d")
+    assert code == 2
+    assert "16 images" in err
+    assert "An image has one label here" in err
+    assert "on_conflict: skip" in err
+
+
+def test_images_that_the_file_does_not_list_are_counted(new):
+    faces(PEOPLE, MOODS)
+    for name in ("more_1.jpg", "more_2.jpg"):
+        cv2.imwrite(f"d/faces/{name}", np.zeros((8, 12, 3), np.uint8))
+    _, out, _ = new("a.yaml", "--data", "d")
+    assert "note: 2 images below d/faces in no row that is used, of 50: more_1.jpg, more_2" in out
+
+
+def test_the_centre_crop_is_said_and_another_way_offered_where_it_cuts_much(new):
+    images("wide", {"cat": 20, "dog": 20}, size=(40, 80))
+    images("even", {"cat": 20, "dog": 20}, size=(80, 80))
+    new("a.yaml", "--data", "wide")
+    new("b.yaml", "--data", "even")
+    text = Path("a.yaml").read_text()
+    assert "; the centre is cut out: 50 % of the usual image is lost" in text
+    assert "# resize: squash  # all of an image" in text
+    Path("c.yaml").write_text(text.replace("# resize", "resize"))
+    assert load("c.yaml").datasets[0].config()["resize"] == "squash"
+    assert "centre" not in Path("b.yaml").read_text()
+    assert "resize" not in Path("b.yaml").read_text()

@@ -182,6 +182,7 @@ def _measured(path: Path, spent: float, training: Training) -> Measured:
     files = {file.name: file.stat().st_size for file in path.iterdir()}
     weights = files.pop(WEIGHTS, 0)
     inside = cost["prepare_seconds"] + cost["train_seconds"] + cost["evaluate_seconds"]
+    inside += cost["startup_seconds"]  # once in a process, not in each run
     return Measured(
         begin=cost["prepare_seconds"],
         step=training.batch_size / rate,

@@ -75,8 +75,9 @@ class Found:
     @property
     def began(self) -> int:
         """When it began, in ms since the epoch, by its cost."""
-        seconds = (self.result.get("cost") or {}).get("seconds") or 0.0
-        return self.ended - round(1000 * float(seconds))
+        cost = self.result.get("cost") or {}
+        seconds = float(cost.get("seconds") or 0.0) + float(cost.get("startup_seconds") or 0.0)
+        return self.ended - round(1000 * seconds)
 
 
 def digest(folder: str | Path) -> str:

@@ -22,7 +22,7 @@ from harness.experiment.spec import RunSpec
 from harness.streams import torch_seed
 from harness.text import error_text, named_error
 from harness.training import device as devices
-from harness.training import models
+from harness.training import importing, models
 from harness.training.checkpoint import Checkpoints, maker
 from harness.training.events import Command, Event, Progress
 from harness.training.metrics import Evaluation, evaluate
@@ -67,7 +67,8 @@ def start(
     place, precision = devices.choose(device)
     kept = Checkpoints(rundir, maker(spec, place.type, precision), checkpoint_every)
     events = _trained(spec, folder, place, precision, keep_weights, workers, kept)
-    result = yield from devices.isolated(place, torch_seed(spec.seed, "model"), events)
+    with importing.watched():
+        result = yield from devices.isolated(place, torch_seed(spec.seed, "model"), events)
     if result["status"] == "interrupted":
         return result
     result["device"] = {"name": devices.describe(place), "type": place.type, "precision": precision}
@@ -89,9 +90,9 @@ def _trained(
     kept: Checkpoints,
 ) -> Generator[Event, Command | None, dict[str, Any]]:
     """Prepare, train and evaluate; write tables, predictions and weights."""
-    begun = time.perf_counter()
+    begun, imported = time.perf_counter(), importing.spent()
     run = prepare(spec, place, precision, workers)
-    prepared = time.perf_counter() - begun
+    prepared = time.perf_counter() - begun - (importing.spent() - imported)
     if (yield Progress(0, run.facts.steps)) is Command.HALT:
         return {"status": "interrupted"}
     run.loop.checkpoints = kept
@@ -116,7 +117,8 @@ def _trained(
         )
     folder.write_history(outcome.history)
     total = time.perf_counter() - begun + outcome.earlier
-    result["cost"] = _cost(outcome, run, prepared, total, place)
+    startup = importing.spent() - imported
+    result["cost"] = _cost(outcome, run, prepared, total - startup, startup, place)
     return result
 
 
@@ -247,12 +249,18 @@ def _evaluate(run: Prepared, folder: RunDir, outcome: TrainingResult) -> dict[st
 
 
 def _cost(
-    outcome: TrainingResult, run: Prepared, prepared: float, total: float, place: torch.device
+    outcome: TrainingResult,
+    run: Prepared,
+    prepared: float,
+    total: float,
+    startup: float,
+    place: torch.device,
 ) -> dict[str, float | None]:
     train = outcome.seconds["train"]
     images = run.facts.batch_size * (outcome.history[-1]["step"] if outcome.history else 0)
     return {
         "seconds": total,
+        "startup_seconds": startup,
         "prepare_seconds": prepared,
         "train_seconds": train,
         "evaluate_seconds": outcome.seconds["evaluate"],

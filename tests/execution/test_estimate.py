@@ -54,6 +54,7 @@ class Scripted:
                 "status": "done",
                 "metrics": {"val": {"n": 10}, "test": {"n": 20}},
                 "cost": {
+                    "startup_seconds": 0.0,
                     "prepare_seconds": 1.5,
                     "train_seconds": each * steps,
                     "evaluate_seconds": 0.5,

@@ -54,7 +54,7 @@ def tune(experiment: Any, **options: Any) -> "list[optuna.Study]":
     return tune_experiment(experiment, **options)
 
 
-def load_results(path: Any) -> "pd.DataFrame":
+def load_results(path: Any, metrics: Any = ()) -> "pd.DataFrame":
     """Return one row per committed run of one experiment's results folder.
 
     Neither the experiment file nor the data is needed. `harness.analysis` compares what is in the
@@ -62,6 +62,8 @@ def load_results(path: Any) -> "pd.DataFrame":
 
     Args:
         path: Such as ``results/quickstart``.
+        metrics: Further ones, computed from stored predictions: labels such as
+            ``"f_beta(beta=3)"``, or objects of `harness.metrics.Metric`.
 
     Returns:
         Columns as in `harness.analysis.tables.runs_table`.
@@ -71,4 +73,4 @@ def load_results(path: Any) -> "pd.DataFrame":
     """
     from harness.analysis.tables import load_results
 
-    return load_results(path)
+    return load_results(path, metrics)

@@ -149,6 +149,35 @@ rules = Registry(
     },
 )
 
+metrics = Registry(
+    "metric",
+    {
+        "accuracy": "harness.metrics.decided:Accuracy",
+        "balanced_accuracy": "harness.metrics.decided:BalancedAccuracy",
+        "macro_f1": "harness.metrics.decided:MacroF1",
+        "worst_class_recall": "harness.metrics.decided:WorstClassRecall",
+        "g_mean": "harness.metrics.decided:GMean",
+        "mcc": "harness.metrics.decided:Mcc",
+        "macro_auc": "harness.metrics.ranked:MacroAuc",
+        "ece": "harness.metrics.ranked:Ece",
+        "nll": "harness.metrics.ranked:Nll",
+        "recall_many": "harness.metrics.decided:RecallMany",
+        "recall_medium": "harness.metrics.decided:RecallMedium",
+        "recall_few": "harness.metrics.decided:RecallFew",
+        "macro_average_precision": "harness.metrics.ranked:MacroAveragePrecision",
+        "rare_average_precision": "harness.metrics.ranked:RareAveragePrecision",
+        "rare_roc_auc": "harness.metrics.ranked:RareRocAuc",
+        "rare_precision": "harness.metrics.decided:RarePrecision",
+        "rare_recall": "harness.metrics.decided:RareRecall",
+        "rare_f1": "harness.metrics.decided:RareF1",
+        "f_beta": "harness.metrics.decided:FBeta",
+        "expected_cost": "harness.metrics.decided:ExpectedCost",
+        "sensitivity_at_specificity": "harness.metrics.ranked:SensitivityAtSpecificity",
+        "partial_auc": "harness.metrics.ranked:PartialAuc",
+        "precision_at_k": "harness.metrics.ranked:PrecisionAtK",
+    },
+)
+
 
 @functools.cache
 def load_entry_points() -> None:

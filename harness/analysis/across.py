@@ -10,7 +10,7 @@ import pandas as pd
 from harness.analysis.intervals import holm
 from harness.analysis.tables import DONE
 from harness.experiment.design import NOTHING
-from harness.experiment.metric_names import METRICS
+from harness.metrics import metric_of
 
 FEWEST = 6
 """Datasets from which on Wilcoxon's signed-rank test can come below 5 %: 2 / 2⁶ = 0.031."""
@@ -36,7 +36,7 @@ def means(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
         .agg(test=("value", "mean"), failed=("failed", "any"))
         .reset_index()
     )
-    best_first = -table["test"] if METRICS[metric] else table["test"]
+    best_first = -table["test"] if metric_of(metric).higher_is_better else table["test"]
     place = best_first.where(~table["failed"], np.inf)
     table["rank"] = place.groupby([table["model"], table["dataset"]]).rank(na_option="bottom")
     return table

@@ -12,9 +12,10 @@ import pandas as pd
 from harness.analysis import intervals
 from harness.analysis.images import ImageScores
 from harness.analysis.intervals import MARGIN, Interval
-from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
+from harness.analysis.rescored import STORED
+from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL, measured
 from harness.experiment.design import NOTHING
-from harness.experiment.metric_names import METRICS, span
+from harness.metrics import OF_TWO, metric_of
 
 Panel = tuple[str, str, str]
 """Dataset, reference, model."""
@@ -54,10 +55,11 @@ def differences(
         table = table[table["pairs"] > 0]
         found = intervals.over_seeds(
             table["gain"], table["sd"], table["pairs"], folds.loc[table.index]
-        ).within(span(name))
+        ).within(metric_of(name).span())
         table["low"], table["high"], table["p"] = found.low, found.high, found.p
-        table["verdict"] = intervals.verdicts(found.low, found.high, margin, METRICS[name])
-        ends = [anew.get(group, none).within(span(name)) for group in table.index]
+        better = metric_of(name).higher_is_better
+        table["verdict"] = intervals.verdicts(found.low, found.high, margin, better)
+        ends = [anew.get(group, none).within(metric_of(name).span()) for group in table.index]
         table["new_low"] = [float(interval.low) for interval in ends]
         table["new_high"] = [float(interval.high) for interval in ends]
         tables.append(table.assign(metric=name).reset_index())
@@ -129,10 +131,8 @@ def leaderboard(runs: pd.DataFrame, metric: str, failures_last: bool = True) -> 
         table = table.join(gains.rename(columns={"low": "gain_low", "high": "gain_high"}))
     by = next((by for by in ("val", "test") if by in table and table[by].notna().any()), "n")
     first = ["failed"] if failures_last else []
-    order = [True] * len([*PANEL, *first])
-    table = table.sort_values(
-        [*PANEL, *first, by], ascending=[*order, not METRICS[metric]], kind="stable"
-    )
+    order = [*[True] * len([*PANEL, *first]), not metric_of(metric).higher_is_better]
+    table = table.sort_values([*PANEL, *first, by], ascending=order, kind="stable")
     return table.reset_index()
 
 
@@ -145,6 +145,8 @@ def _columns(done: pd.DataFrame, metric: str) -> dict[str, tuple[str, Any]]:
         "medium": ("test_recall_medium", "mean"),
         "few": ("test_recall_few", "mean"),
         "worst_class": ("test_worst_class_recall", "mean"),
+        **{name: (f"test_{name}", "mean") for name in OF_TWO},
+        **{name: (f"test_{name}", "mean") for name in measured(done) if name not in STORED},
         "seconds": ("seconds", "median"),
     }
     return {name: pair for name, pair in wanted.items() if pair[0] in done}
@@ -214,7 +216,9 @@ def on_balanced(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
                 continue
             values = pd.concat([cells[cell] for cell in needed], axis=1).dropna().to_numpy()
             here, there = values[:, 0] - values[:, 1], values[:, 2] - values[:, 3]
-            found = intervals.of_blocks(here - there, _folds(runs)).within(2 * span(metric))
+            found = intervals.of_blocks(here - there, _folds(runs)).within(
+                2 * metric_of(metric).span()
+            )
             gains = (here.mean(), there.mean()) if len(values) else (float("nan"),) * 2
             rows.append([dataset, model, recipe, *gains, *map(float, found[:3]), len(values)])
     columns = ["dataset", "model", "recipe", "gain", "balanced_gain"]

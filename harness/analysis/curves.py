@@ -12,6 +12,8 @@ from harness.analysis import intervals
 from harness.analysis.images import read_predictions
 from harness.analysis.tables import DONE, GROUP
 from harness.errors import StoreError
+from harness.metrics.calibration import bin_of
+from harness.metrics.split import confusion_matrix
 
 BINS = 10
 """Bins of equal width in a reliability diagram."""
@@ -71,7 +73,7 @@ def reliability(paths: Sequence[str]) -> pd.DataFrame:
             continue
         sure = found.probabilities.max(axis=1).astype(np.float64)
         right = found.probabilities.argmax(axis=1) == found.labels
-        place = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        place = bin_of(sure, BINS)
         for row, values in enumerate((np.ones(len(sure)), sure, right.astype(float))):
             sums[row] += np.bincount(place, weights=values, minlength=BINS)
     n, sure, right = sums
@@ -96,8 +98,7 @@ def confusion(paths: Sequence[str]) -> NDArray[np.int64] | None:
         except StoreError:
             continue
         classes = found.probabilities.shape[1]
-        pairs = found.labels * classes + found.probabilities.argmax(axis=1)
-        counts = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        counts = confusion_matrix(found.labels, found.probabilities.argmax(axis=1), classes)
         total = counts if total is None else total + counts
     return total
 

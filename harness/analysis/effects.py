@@ -20,7 +20,7 @@ from harness.analysis.images import ImageScores
 from harness.analysis.intervals import MARGIN, Floats, Interval
 from harness.analysis.tables import BLOCK, DONE, FACTOR, PANEL
 from harness.experiment.design import NONE, Design
-from harness.experiment.metric_names import METRICS, span
+from harness.metrics import metric_of
 
 Cell = tuple[str, ...]
 """The level of each factor."""
@@ -102,14 +102,14 @@ def _main(
         for factor, level in _treatments(levels):
             pairs = list(_pairs(levels, factor, level, design))
             found = panel.contrast(metric, pairs, (1, -1))
-            anew = found.on_new_images(scores, span(metric))
+            anew = found.on_new_images(scores, metric_of(metric).span())
             rows.append(
                 {
                     **panel.name,
                     "factor": factor,
                     "level": level,
                     "metric": metric,
-                    **found.row(len(pairs), span(metric)),
+                    **found.row(len(pairs), metric_of(metric).span()),
                     "new_low": float(anew.low),
                     "new_high": float(anew.high),
                 }
@@ -128,7 +128,7 @@ def _judged(table: pd.DataFrame, margin: float, exploratory: bool) -> pd.DataFra
             table.loc[members, "p_holm"] = intervals.holm(p)
             table.loc[members, "asked"] = int((~np.isnan(p)).sum())
     adjusted = None if exploratory else table["p_holm"]
-    upwards = METRICS[str(table["metric"].iloc[0])]
+    upwards = metric_of(str(table["metric"].iloc[0])).higher_is_better
     table["verdict"] = intervals.verdicts(table["low"], table["high"], margin, upwards, adjusted)
     return table
 
@@ -149,7 +149,7 @@ def interactions(
         margin: Largest difference that does not matter.
     """
     levels = levels_of(runs) if levels is None else levels
-    size = 2 * span(metric)
+    size = 2 * metric_of(metric).span()
     rows = []
     for panel in _panels(runs, [metric], levels):
         for (a, at_a), (b, at_b) in itertools.combinations(_treatments(levels), 2):
@@ -165,7 +165,9 @@ def interactions(
             rows.append({**panel.name, **names, "metric": metric, **found.row(len(cells), size)})
     table = _with_pooled(pd.DataFrame(rows, columns=_TWO), _TWO[2:6])
     return table.assign(
-        verdict=intervals.verdicts(table["low"], table["high"], margin, METRICS[metric])
+        verdict=intervals.verdicts(
+            table["low"], table["high"], margin, metric_of(metric).higher_is_better
+        )
     )
 
 
@@ -331,7 +333,7 @@ def _with_pooled(table: pd.DataFrame, what: Sequence[str]) -> pd.DataFrame:
         if len(part) < 2 or known.empty:
             continue
         columns = (known[name].to_numpy(float) for name in ("estimate", "low", "high", "df"))
-        size = (2 if "factor_a" in what else 1) * span(str(part["metric"].iloc[0]))
+        size = (2 if "factor_a" in what else 1) * metric_of(str(part["metric"].iloc[0])).span()
         found = intervals.pooled(*columns).within(size)
         rows.append(
             {

@@ -11,13 +11,13 @@ from harness.analysis import across, classes, compare, details, effects, tuned
 from harness.analysis.compare import Panel
 from harness.analysis.images import ImageScores, image_scores
 from harness.analysis.intervals import MARGIN
-from harness.analysis.tables import DONE, GROUP, PANEL, runs_table, stored_specs
+from harness.analysis.tables import DONE, GROUP, PANEL, measured, runs_table, stored_specs
 from harness.errors import StoreError, counted
 from harness.execution.store import Store
 from harness.experiment.canonical import canonical_json
-from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
+from harness.metrics import metric_of
 
 CONFIRMED = "-confirm"
 """What the name of an experiment's runs on fresh seeds ends in."""
@@ -167,7 +167,8 @@ def find(
     Raises:
         StoreError: No run was ever committed.
     """
-    runs = runs_table(store, specs)
+    metrics = (experiment.metric, *experiment.metrics)
+    runs = runs_table(store, specs, metrics)
     if runs.empty:
         raise StoreError(
             f"no run of '{experiment.name}' has ended in {store.results}; start with: "
@@ -198,11 +199,11 @@ def _compare(found: Findings) -> Mapping[Panel, ImageScores]:
     found.notes += [*read.unread, *table.unread]
     found.classes = classes.class_differences(table.table)
     found.gains = compare.differences(runs, metric, found.margin, images=read.scores)
-    others = [name for name in METRICS if name != metric]
+    others = [name for name in measured(runs) if name != metric]
     found.other_gains = compare.differences(runs, others, found.margin)
     found.gap = compare.gap_closed(runs, metric)
     found.balanced = compare.on_balanced(runs, metric)
-    found.costs = details.costs(found.board, METRICS[metric])
+    found.costs = details.costs(found.board, metric_of(metric).higher_is_better)
     found.datasets = across.means(runs, metric)
     found.ranks = across.ranks(found.datasets)
     return read.scores
@@ -215,7 +216,7 @@ def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
         return
     design, margin = experiment.design, found.margin
     found.effects = effects.main_effects(runs, metric, design, levels, margin, images)
-    others = [name for name in METRICS if name != metric]
+    others = [name for name in measured(runs) if name != metric]
     found.other_effects = effects.main_effects(
         runs, others, design, levels, margin, exploratory=True
     )
@@ -232,7 +233,7 @@ def _confirmed(found: Findings, store: Store) -> None:
     if len(specs) < len(stored):
         other = counted(len(stored) - len(specs), "run")
         found.notes.append(f"{other} on fresh seeds had other settings than now: left out.")
-    runs = runs_table(fresh, specs)
+    runs = runs_table(fresh, specs, [found.metric])
     if len(runs):
         images = image_scores(runs, found.metric)
         found.confirmed_runs = runs

@@ -7,24 +7,17 @@ runs these say how much of a difference hangs on which images happened to be in 
 from collections.abc import Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.analysis.intervals import Floats, ImageSample, Interval, Ints
+from harness.analysis.intervals import ImageSample, Interval, Ints
 from harness.analysis.tables import DONE, PANEL
 from harness.analysis.words import unreadable
 from harness.errors import StoreError
 from harness.execution.store import read_json
-from harness.training.metrics import groups
-
-RECALLS = ("recall_many", "recall_medium", "recall_few")
-SUPPORTED = ("balanced_accuracy", "accuracy", "macro_f1", "nll", *RECALLS)
-"""Metrics that split into images; ``macro_f1`` to first order (the delta method)."""
-
-_EPS = float(np.finfo(np.float32).eps)
+from harness.metrics import Metric, Split, metric_of
 
 
 @dataclass(frozen=True)
@@ -111,97 +104,45 @@ class Read:
 def image_scores(runs: pd.DataFrame, metric: str) -> Read:
     """Read the predictions of runs and score each image.
 
-    Nothing is read for a metric that is not `SUPPORTED`, nor with folds, where every fold has
-    other images.
+    Nothing is read for a metric that does not split into images, nor with folds, where every fold
+    has other images.
 
     Args:
         runs: From `runs_table`.
-        metric: Name of a summary metric.
+        metric: Label of a metric.
     """
     read = Read()
     done = runs[(runs["status"] == DONE) & (runs["fold"] < 0)]
-    if metric not in SUPPORTED:
+    if not metric_of(metric).splits_into_images():
         return read
     for panel, members in done.groupby(PANEL, sort=False):
-        scores = _of_panel(members, metric, read.unread)
+        scores = _of_panel(members, metric_of(metric), read.unread)
         if scores is not None:
             read.scores[panel] = scores  # type: ignore[index]
     return read
 
 
-def _of_panel(members: pd.DataFrame, metric: str, unread: list[str]) -> ImageScores | None:
+def _of_panel(members: pd.DataFrame, metric: Metric, unread: list[str]) -> ImageScores | None:
     first: Predictions | None = None
-    counts = np.zeros(0, np.int64)
+    counts, names = np.zeros(0, np.int64), ()
     scores: dict[str, NDArray[np.float32]] = {}
     for key, path in zip(members["key"], members["path"], strict=True):
         try:
             found = read_predictions(path)
             if first is None:
-                counts = np.array(read_json(Path(path) / "result.json")["train_counts"])
+                result = read_json(Path(path) / "result.json")
+                counts, names = np.array(result["train_counts"]), tuple(result["class_names"])
                 first = found
             elif not np.array_equal(found.rows, first.rows):
                 raise StoreError(f"{path} has another test set than the other runs")
         except (StoreError, KeyError) as error:
             unread.append(str(error))
             continue
-        scores[key] = score(found, metric)
+        split = Split(found.probabilities, found.labels, counts, class_names=names)
+        scores[key] = np.asarray(metric.image_scores(split), np.float32)
     if first is None:
         return None
-    shares = weights(first.labels, metric, counts)
-    if not shares.any():
+    shares = metric.image_weights(first.labels, counts, names)
+    if shares is None or not shares.any():
         return None
     return ImageScores(ImageSample(shares, first.labels, first.groups), scores)
-
-
-def weights(labels: Ints, metric: str, train_counts: Ints) -> Floats:
-    """Return the share of each image in a metric, ``float64[n]``; all zero for an empty group.
-
-    Args:
-        labels: ``int64[n]``.
-        metric: One of `SUPPORTED`.
-        train_counts: ``int64[C]``, original training samples per class.
-    """
-    if metric in ("accuracy", "nll"):
-        return np.full(len(labels), 1 / len(labels))
-    support = np.bincount(labels, minlength=len(train_counts))
-    counted = support > 0
-    if metric in RECALLS:
-        counted = counted & groups(train_counts)[metric.removeprefix("recall_")]
-    share = np.zeros(len(support))
-    share[counted] = 1 / (counted.sum() * support[counted])
-    return share[labels]
-
-
-def score(found: Predictions, metric: str) -> NDArray[np.float32]:
-    """Return a number per image whose weighted sum is the metric, ``float32[n]``.
-
-    Right or wrong for accuracy and the recalls, −log p for ``nll``; for ``macro_f1`` the
-    derivative by each image, shifted so that the sum is the metric.
-    """
-    labels, probabilities = found.labels, found.probabilities
-    if metric == "nll":
-        of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-        return np.asarray(-np.log(np.clip(of_truth, _EPS, 1 - _EPS)), np.float32)
-    predicted = probabilities.argmax(axis=1)
-    right = predicted == labels
-    if metric != "macro_f1":
-        return np.asarray(right, np.float32)
-    return _f1(labels, predicted, right, probabilities.shape[1])
-
-
-def _f1(labels: Ints, predicted: Ints, right: NDArray[Any], classes: int) -> NDArray[np.float32]:
-    """Return the influence of each image on macro-F1, F1_c = 2 h_c / (s_c + p_c).
-
-    With the supports s given, an image of class y that is called ŷ adds 2 / (s_y + p_y) to F1_y if
-    it is right and takes 2 h_ŷ / (s_ŷ + p_ŷ)² from F1_ŷ.
-    """
-    support = np.bincount(labels, minlength=classes)
-    hits = np.bincount(labels[right], minlength=classes)
-    both = support + np.bincount(predicted, minlength=classes)
-    present = support > 0
-    gained = np.divide(2.0, both, out=np.zeros(classes), where=both > 0)
-    lost = np.where(present, hits * gained**2 / 2, 0.0)
-    f1 = (hits * gained)[present].mean()
-    each = support[labels] * (right * gained[labels] - lost[predicted])
-    shift = f1 - (each / (present.sum() * support[labels])).sum()
-    return np.asarray(each + shift, np.float32)

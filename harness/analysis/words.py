@@ -2,77 +2,27 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.intervals import UNDECIDED
-from harness.experiment.metric_names import METRICS
-
-_PLAIN = ("nll", "mcc", "ece")
-"""Metrics that nobody reads as a percentage."""
-
-_NAMES = {
-    "nll": "negative log-likelihood",
-    "mcc": "Matthews correlation",
-    "ece": "calibration error",
-    "g_mean": "G-mean",
-    "macro_f1": "macro-F1",
-    "macro_auc": "macro AUC",
-    "recall_many": "recall of frequent classes",
-    "recall_medium": "recall of medium classes",
-    "recall_few": "recall of rare classes",
-}
-
-
-@dataclass(frozen=True)
-class Unit:
-    """How values of a metric are written.
-
-    Attributes:
-        scale: What they are multiplied with.
-        digits: Decimal places.
-        name: ``points`` for differences of a percentage, else empty.
-    """
-
-    scale: float
-    digits: int
-    name: str
-
-    def value(self, value: float | None, otherwise: str = "n/a") -> str:
-        """Return a value: ``95.5``."""
-        if value is None or not math.isfinite(value):
-            return otherwise
-        return f"{value * self.scale:.{self.digits}f}".replace("-", "−")
-
-    def signed(self, value: float | None, otherwise: str = "n/a") -> str:
-        """Return a difference with its sign: ``+4.1``."""
-        if value is None or not math.isfinite(value):
-            return otherwise
-        text = f"{value * self.scale:+.{self.digits}f}"
-        return text.replace("-", "−") if float(text) else text.lstrip("+-")
-
-    def interval(self, low: float | None, high: float | None, otherwise: str = "") -> str:
-        """Return an interval of differences: ``[−1.0, +11.2]``."""
-        if low is None or high is None or not math.isfinite(low) or not math.isfinite(high):
-            return otherwise
-        return f"[{self.signed(low)}, {self.signed(high)}]"
+from harness.metrics import Unit, metric_of
 
 
 def unit_of(metric: str) -> Unit:
     """Return how a metric is written: most in per cent, differences of them in points."""
-    return Unit(1.0, 3, "") if metric in _PLAIN else Unit(100.0, 1, "points")
+    return metric_of(metric).unit
 
 
 def in_words(metric: str) -> str:
     """Return a metric's name for a sentence."""
-    return _NAMES.get(metric, metric.replace("_", " "))
+    return metric_of(metric).in_words()
 
 
 def axis_of(metric: str) -> str:
     """Return the label of an axis of differences, which way is better included."""
     name = unit_of(metric).name
-    better = "more" if METRICS[metric] else "less"
+    better = "more" if metric_of(metric).higher_is_better else "less"
     return f"{f'{name} of ' if name else ''}{in_words(metric)} ({better} is better)"
 
 

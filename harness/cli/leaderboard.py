@@ -1,12 +1,24 @@
 """The leaderboard on a terminal: one table per dataset, reference and model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-_LEAVES_FIRST = ("s", "med", "many", "± sd", "search s", "few", "n", "worst")
+from harness.metrics import POINTS, Unit, metric_of
+
+RECALLS = {"many": "many", "med": "medium", "few": "few", "worst": "worst_class"}
+"""Columns of recalls, by header."""
+
+OF_THE_RARE = {
+    "rare AP": "rare_average_precision",
+    "rare prec": "rare_precision",
+    "rare rec": "rare_recall",
+}
+"""Columns that two classes have in their place."""
+
+_LEAVES_FIRST = ("s", "med", "many", "± sd", "search s", "few", "n", "worst", "rare rec")
 """Columns in the order in which they make room on a narrow terminal."""
 
 _RECIPE = 28
@@ -15,19 +27,28 @@ _RECIPE = 28
 Costs = Mapping[tuple[str, str, str], float]
 
 
-def show(out: Console, key: tuple[str, str, str], group: Any, metric: str, costs: Costs) -> None:
+def show(
+    out: Console,
+    key: tuple[str, str, str],
+    group: Any,
+    metric: str,
+    costs: Costs,
+    further: Sequence[str] = (),
+) -> None:
     """Print the rows of one dataset and model.
 
     Args:
         out: Where to.
         key: Dataset, reference and model.
         group: Their rows of `harness.analysis.compare.leaderboard`.
-        metric: The primary metric.
+        metric: Label of the primary metric.
         costs: Seconds of the search for a tuned recipe, by dataset, model and recipe.
+        further: Labels of other metrics to show.
     """
     dataset, reference, model = key
     rows = group.to_dict("records")
-    columns = _columns(rows, metric, {} if reference else _searched(costs, (dataset, model), rows))
+    searched = {} if reference else _searched(costs, (dataset, model), rows)
+    columns = _columns(rows, metric, searched, further)
     left_out = _fit(columns, out.width)
     title = " · ".join(
         part for part in (dataset, reference and f"{reference} reference", model) if part
@@ -51,24 +72,51 @@ def show(out: Console, key: tuple[str, str, str], group: Any, metric: str, costs
 
 
 def _columns(
-    rows: Sequence[dict[str, Any]], metric: str, searched: Mapping[str, float]
+    rows: Sequence[dict[str, Any]],
+    metric: str,
+    searched: Mapping[str, float],
+    further: Sequence[str],
 ) -> dict[str, list[str]]:
     """Return the cells of every column, under its header."""
-    scale = scale_of(metric)
-    shares = {"many": "many", "med": "medium", "few": "few", "worst": "worst_class"}
+    unit = metric_of(metric).unit
+    val = {"val": "val"} if any(_is_number(row.get("val")) for row in rows) else {}
     found = {
         "recipe": [row["recipe"] for row in rows],
-        f"{metric} %" if scale > 1 else metric: [number(row.get("test"), scale) for row in rows],
-        "± sd": [number(row.get("sd"), scale) for row in rows],
+        **{head: [number(row.get(of), unit) for row in rows] for head, of in val.items()},
+        f"{metric}{unit.percent}": [number(row.get("test"), unit) for row in rows],
+        "± sd": [number(row.get("sd"), unit) for row in rows],
         "n": [_count(row) for row in rows],
-        **{head: [number(row.get(of), 100.0) for row in rows] for head, of in shares.items()},
-        "vs nothing": [gain(row, scale) for row in rows],
-        "s": [number(row.get("seconds"), 1.0) for row in rows],
+        **{head: [number(row.get(of), POINTS) for row in rows] for head, of in _shares(rows)},
+        **_further(rows, further),
+        "vs nothing": [gain(row, unit) for row in rows],
+        "s": [_seconds(row.get("seconds")) for row in rows],
     }
     if searched:
         costs = [searched.get(row["recipe"]) for row in rows]
         found["search s"] = ["" if cost is None else f"{cost:.0f}" for cost in costs]
     return found
+
+
+def _shares(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield header and column: with two classes what is said of the rare one, else recalls."""
+    two = any(_is_number(row.get("rare_recall")) for row in rows)
+    return iter((OF_THE_RARE if two else RECALLS).items())
+
+
+def _further(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, list[str]]:
+    units = {label: metric_of(label).unit for label in labels}
+    return {
+        f"{label}{unit.percent}": [number(row.get(label), unit) for row in rows]
+        for label, unit in units.items()
+    }
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and value == value
+
+
+def _seconds(value: float | None) -> str:
+    return f"{value:.3g}" if _is_number(value) else "n/a"
 
 
 def _searched(
@@ -116,25 +164,17 @@ def _count(row: dict[str, Any]) -> str:
     return f"{row['n']} ({row['failed']} failed)" if row["failed"] else f"{row['n']}"
 
 
-def scale_of(metric: str) -> float:
-    """Return what a metric is multiplied with in tables: 100 where it is a share."""
-    return 1.0 if metric in ("nll", "mcc", "ece") else 100.0
+def number(value: float | None, unit: Unit) -> str:
+    """Return a value for a table."""
+    return _ascii(unit.value(value))
 
 
-def number(value: float | None, scale: float) -> str:
-    """Return a value for a table: in percent where `scale` is 100."""
-    if value is None or value != value:
-        return "n/a"
-    return f"{value * scale:.1f}" if scale > 1 else f"{value:.3g}"
-
-
-def gain(row: dict[str, Any], scale: float) -> str:
+def gain(row: dict[str, Any], unit: Unit) -> str:
     """Return a paired difference with its interval, where there is one."""
-    mean, low, high = row.get("gain"), row.get("gain_low"), row.get("gain_high")
-    if mean is None or mean != mean:
-        return ""
-    digits = 1 if scale > 1 else 3
-    text = f"{mean * scale:+.{digits}f}"
-    if low is None or low != low or high is None:
-        return text
-    return f"{text} [{low * scale:+.{digits}f}, {high * scale:+.{digits}f}]"
+    interval = unit.interval(row.get("gain_low"), row.get("gain_high"))
+    return _ascii(f"{unit.signed(row.get('gain'), '')} {interval}".strip())
+
+
+def _ascii(text: str) -> str:
+    """Return a number with the minus that every terminal has."""
+    return text.replace("−", "-")

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.shared import out, print_json, shipped
-from harness.errors import ConfigError, did_you_mean
-from harness.registry import Registry, datasets, load_plugins, strategies
+from harness.errors import ConfigError, did_you_mean, listing
+from harness.metrics import OF_TWO, STANDARD, Metric
+from harness.registry import Registry, datasets, load_plugins, metrics, strategies
 
 
 def run(kind: str | None, plugins: Sequence[str], as_json: bool) -> None:
@@ -90,9 +91,19 @@ def _models() -> dict[str, str]:
 
 
 def _metrics() -> dict[str, str]:
-    from harness.experiment.metric_names import METRICS
+    """Return direction and words of each, those that every run has first."""
+    names = [*STANDARD, *OF_TWO, *(name for name in metrics if name not in (*STANDARD, *OF_TWO))]
+    return {name: _described(metrics.get(name)) for name in names}
 
-    return {name: "higher is better" if up else "lower is better" for name, up in METRICS.items()}
+
+def _described(cls: type[Metric]) -> str:
+    better = "higher is better" if cls.higher_is_better else "lower is better"
+    needed = [name for name, info in cls.model_fields.items() if info.is_required()]
+    optional = [name for name in cls.model_fields if name not in needed]
+    told = [f"needs {listing(needed)}"] * bool(needed) + [f"takes {listing(optional)}"] * bool(
+        optional
+    )
+    return "; ".join([f"{better}: {cls.summary()}", *told])
 
 
 def _experiments() -> dict[str, Any]:

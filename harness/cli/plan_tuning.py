@@ -7,7 +7,7 @@ from harness.cli.shared import out
 from harness.errors import counted, listing
 from harness.execution.store import Store, read_json
 from harness.experiment.expand import Plan
-from harness.experiment.metric_names import METRICS
+from harness.metrics import metric_of
 from harness.tuning.searches import Search, obstacles, searches_of
 from harness.tuning.tuned import found_of
 
@@ -62,13 +62,14 @@ def data(plan: Plan, store: Store) -> dict[str, Any]:
     if tuning is None:
         return {}
     over = {search.name for search, _ in found_of(plan, store)}
+    metric = metric_of(plan.experiment.metric)
     return {
         "tune": {
             "trials": tuning.trials,
             "seeds": list(tuning.seeds),
             "sampler": tuning.sampler,
             "pruner": tuning.pruner,
-            "direction": "maximize" if METRICS[plan.experiment.metric] else "minimize",
+            "direction": "maximize" if metric.higher_is_better else "minimize",
             "studies": [_study(search, search.name in over) for search in searches_of(plan)],
             "notes": list(tuning.notes),
             "problems": list(obstacles(plan)),

@@ -103,7 +103,7 @@ class Portrait:
     @property
     def groups(self) -> list[str]:
         """``many``, ``medium`` or ``few`` for each class."""
-        from harness.training.metrics import groups
+        from harness.metrics import groups
 
         members = groups(self.info.counts[0])
         return [next(n for n, has in members.items() if has[k]) for k in range(self.classes)]

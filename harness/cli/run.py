@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from harness.analysis import compare
 from harness.analysis.details import environments, mixed, remarks
 from harness.analysis.tables import runs_table
@@ -19,15 +21,15 @@ from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted, listing
 from harness.execution.runner import FAILED
 from harness.execution.signals import exit_code, terminable
-from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
+from harness.metrics import FEW, MANY, metric_of
 from harness.tracking.address import mask
 
 _NOTES = 10
-_LEGEND = """figures are on test, means over seeds;
-many/med/few: recall of classes with > 100, 20–100, < 20 training samples;
-vs nothing: paired by seed, with its 95 % """
+_LEGEND = "figures are on test but for val, means over seeds"
+_RECALLS = f"many/med/few: recall of classes with > {MANY}, {FEW}–{MANY}, < {FEW} training samples"
+_RARE = "rare: average precision, precision and recall of the rarer class, in %"
 _INTERVAL = "t-interval over seeds on this test set"
 _FOLDS_INTERVAL = "corrected resampled t-interval over seeds and folds (Nadeau and Bengio 2003)"
 
@@ -106,7 +108,8 @@ def show(
     if not board.empty:
         costs = {(f.dataset, f.model, tuned_name(f.recipe)): f.seconds for f in outcome.found}
         for key, group in board.groupby(["dataset", "reference", "model"], sort=False):
-            leaderboard.show(out, key, group, metric, costs)
+            further = outcome.plan.experiment.metrics
+            leaderboard.show(out, key, group, metric, costs, further)
     _footnotes(board, metric, outcome)
     if outcome.summary.weights_dropped:
         out.print(
@@ -155,11 +158,14 @@ def _footnotes(board: Any, metric: str, outcome: compose.ExperimentOutcome) -> N
     if board.empty or not board["n"].any():
         out.print("no run is done yet")
         return
-    better = "higher" if METRICS[metric] else "lower"
+    better = "higher" if metric_of(metric).higher_is_better else "lower"
     by_val = "val" in board and board["val"].notna().any()
     order = f"ordered by {metric} on {'val' if by_val else 'test'} ({better} is better)"
     interval = _FOLDS_INTERVAL if outcome.plan.experiment.folds else _INTERVAL
-    out.print(f"{order}; {_LEGEND}{interval}", style="dim")
+    two = "rare_recall" in board and board["rare_recall"].notna()
+    legend = [_LEGEND, *([_RARE] if np.any(two) else []), *([_RECALLS] if not np.all(two) else [])]
+    said = ";\n".join([*legend, f"vs nothing: paired by seed, with its 95 % {interval}"])
+    out.print(f"{order}; {said}", style="dim")
     if not by_val:
         out.print("without val the order is read off test: nothing here is a confirmed gain")
     if "pairs" in board and (board["pairs"].dropna() < 3).all():

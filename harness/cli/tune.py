@@ -19,6 +19,7 @@ from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
+from harness.metrics import Unit, metric_of
 from harness.tuning.database import FILE
 from harness.tuning.tuned import SearchResult
 
@@ -119,7 +120,7 @@ def _show(done: search.Searched, runs_: Any, metric: str) -> None:
 
 
 def _row(finding: SearchResult, table: Any, metric: str) -> list[str]:
-    scale = leaderboard.scale_of(metric)
+    unit = metric_of(metric).unit
     states = [f"{n} {state}" for state in _STATES if (n := finding.states[state])]
     total = sum(finding.states.values())
     values = {**finding.values, **finding.held} if finding.best else {}
@@ -128,21 +129,21 @@ def _row(finding: SearchResult, table: Any, metric: str) -> list[str]:
     return [
         finding.recipe,
         f"{total} ({', '.join(states)})" if states else str(total),
-        _value(finding.default, scale),
-        _value(finding.best, scale),
+        _value(finding.default, unit),
+        _value(finding.best, unit),
         f"#{finding.best.trial}" if finding.best else "",
-        "own values best" if same else leaderboard.gain(gain_of(finding, table, metric), scale),
+        "own values best" if same else leaderboard.gain(gain_of(finding, table, metric), unit),
         str(finding.runs),
         f"{finding.seconds:.0f}",
         " ".join(f"{path}={value:.4g}" for path, value in values.items()),
     ]
 
 
-def _value(value: Any, scale: float) -> str:
+def _value(value: Any, unit: Unit) -> str:
     if value is None:
         return "n/a"
-    spread = "" if value.sd is None else f" ± {leaderboard.number(value.sd, scale)}"
-    return leaderboard.number(value.mean, scale) + spread
+    spread = "" if value.sd is None else f" ± {leaderboard.number(value.sd, unit)}"
+    return leaderboard.number(value.mean, unit) + spread
 
 
 def _footnotes(done: search.Searched, lost: Sequence[str]) -> None:

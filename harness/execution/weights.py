@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.execution.store import Store, read_json
-from harness.experiment.metric_names import METRICS
 from harness.experiment.schema import KeepWeights
 from harness.experiment.spec import RunSpec
+from harness.metrics import metric_of
 from harness.training.rundir import WEIGHTS
 
 
@@ -41,9 +41,9 @@ class WeightKeeper:
     def _remember(self, path: Path) -> None:
         try:
             spec = RunSpec.from_json(read_json(path / "spec.json"))
+            value = _value(spec, path)
         except (HarnessError, ValidationError):  # of a plugin that is gone or has changed since
             return
-        value = _value(spec, path)
         known = self._best.get(_group(spec))
         if value is not None and (known is None or value > known[0]):
             self._best[_group(spec)] = (value, path, spec.key)
@@ -91,4 +91,4 @@ def _value(spec: RunSpec, path: Path) -> float | None:
     value = read_json(path / "result.json")["metrics"].get("val", {}).get(spec.metric)
     if value is None:
         return None
-    return float(value) if METRICS[spec.metric] else -float(value)
+    return float(value) if metric_of(spec.metric).higher_is_better else -float(value)

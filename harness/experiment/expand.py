@@ -17,6 +17,7 @@ from harness.experiment.facts import facts_of
 from harness.experiment.model_names import BATCH_OF_ONE, FOR_TABLES, smallest_map
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec, recipe_of
+from harness.metrics import metric_of
 from harness.strategies.base import Facts, Strategy
 
 MOST_RUNS = 100_000
@@ -83,6 +84,7 @@ def expand(experiment: Experiment) -> Plan:
         infos[dataset.display()] = info
         _refuse_unfit_models(experiment, dataset)
         _refuse_batch_of_one(experiment, dataset, info)
+        _refuse_unfit_metrics(experiment, dataset, info)
         remarks.notes += [f"{dataset.display()}: {warning}" for warning in info.warnings]
         suited[dataset.display()] = _suited(experiment, dataset, info, remarks)
     _refuse_useless(experiment, remarks)
@@ -156,6 +158,14 @@ def _refuse_batch_of_one(experiment: Experiment, dataset: Dataset, info: Info) -
             raise ConfigError(
                 f"{experiment.source}: dataset '{dataset.display()}': model '{model.name}': "
                 f"{BATCH_OF_ONE}"
+            )
+
+
+def _refuse_unfit_metrics(experiment: Experiment, dataset: Dataset, info: Info) -> None:
+    for label in (experiment.metric, *experiment.metrics):
+        if reason := metric_of(label).unsuitable(info.class_names, info.counts[0]):
+            raise ConfigError(
+                f"{experiment.source}: metric {label} on '{dataset.display()}': {reason}"
             )
 
 
@@ -269,6 +279,7 @@ def _first(
             recipe=recipe.name,
             levels=recipe.levels,
             plugins=experiment.plugins,
+            metrics=experiment.metrics,
         )
         for model in experiment.models
         for source, recipe in pairs

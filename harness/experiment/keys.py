@@ -87,7 +87,8 @@ class File(BaseModel):
     seeds: Annotated[int, Field(ge=1, le=10_000)] | list[Seed] = 3
     folds: Annotated[int | None, Field(ge=2, le=100)] = None
     training: dict[str, Any] = {}
-    metric: str = "balanced_accuracy"
+    metric: str | dict[str, Any] = "balanced_accuracy"
+    metrics: list[str | dict[str, Any]] = []
     tune: dict[str, Any] | None = None
     keep_weights: KeepWeights = "all"
     weights_gb: Annotated[float, Field(ge=0)] = 2.0

@@ -24,7 +24,6 @@ from harness.experiment.design import (
     recipes_of,
 )
 from harness.experiment.keys import REQUIRED, File, KeepWeights, Tracking
-from harness.experiment.metric_names import METRICS
 from harness.experiment.model_names import (
     SIZED,
     check_model_name,
@@ -35,7 +34,7 @@ from harness.experiment.spec import Model, Training
 from harness.experiment.tree import Place, Tree
 from harness.experiment.tune import Tuning, read_tuning
 from harness.experiment.validate import Problems
-from harness.registry import datasets, load_plugins, strategies
+from harness.registry import datasets, load_plugins, metrics, strategies
 from harness.strategies.base import Strategy
 
 __all__ = ["Experiment", "KeepWeights", "Tracking", "load", "resolve"]
@@ -59,7 +58,8 @@ class Experiment:
         seeds: One run of everything for each.
         folds: Number of folds, or None.
         training: Budget and optimiser.
-        metric: The primary metric.
+        metric: Label of the primary metric; `harness.metrics.metric_of` returns the metric.
+        metrics: Labels of further ones to show.
         keep_weights: Which runs' weights stay.
         weights_gb: Disk cap of the weights that stay, in GB.
         tracking: The mirror.
@@ -88,6 +88,7 @@ class Experiment:
     plugins: tuple[str, ...]
     tuning: Tuning | None = None
     given: tuple[tuple[str, str], ...] = ()
+    metrics: tuple[str, ...] = ()
 
     @property
     def called(self) -> str:
@@ -149,12 +150,14 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
     tracking = problems.build(Tracking, file.tracking, ("tracking",), "tracking")
     base = _strategies(problems, file.base, ("base",))
     factors, recipes = _recipes(problems, file)
+    metric = _metric(problems, file.metric, ("metric",))
+    further = [_metric(problems, item, ("metrics", i)) for i, item in enumerate(file.metrics)]
     _check_rest(problems, file, sources, models)
     references = _references(problems, file, recipes)
     seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds)
     tuning = None
-    if file.tune is not None and recipes and training is not None:
-        tuning = read_tuning(problems, file.tune, base, recipes, training, file.metric, seeds)
+    if file.tune is not None and recipes and training is not None and metric:
+        tuning = read_tuning(problems, file.tune, base, recipes, training, metric, seeds)
     problems.raise_if_any()
     assert training is not None
     assert tracking is not None
@@ -172,12 +175,13 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
         seeds=seeds,
         folds=file.folds,
         training=training,
-        metric=file.metric,
+        metric=metric,
         keep_weights=file.keep_weights,
         weights_gb=file.weights_gb,
         tracking=tracking,
         plugins=(*file.plugins, *plugins),
         tuning=tuning,
+        metrics=tuple(dict.fromkeys(label for label in further if label != metric)),
         given=(*(("--set", edit) for edit in tree.edits), *(("--plugin", p) for p in plugins)),
     )
 
@@ -284,18 +288,18 @@ def _model(problems: Problems, item: Any, place: Place) -> Model | None:
     return model
 
 
+def _metric(problems: Problems, item: Any, place: Place) -> str:
+    """Return the label of a metric, empty where something is wrong."""
+    built = problems.named(metrics, item, place)
+    return "" if built is None else str(built.label())
+
+
 def _check_rest(
     problems: Problems,
     file: File,
     sources: Sequence[Dataset | None],
     models: Sequence[Model | None],
 ) -> None:
-    if file.metric not in METRICS:
-        problems.add(
-            ("metric",),
-            f"unknown metric '{file.metric}'{did_you_mean(file.metric, METRICS)} "
-            f"(available: {listing(METRICS)})",
-        )
     if isinstance(file.seeds, list) and len(set(file.seeds)) != len(file.seeds):
         problems.add(("seeds",), "a seed stands there twice")
     if isinstance(file.seeds, list) and not file.seeds:

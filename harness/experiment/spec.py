@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from harness.datasets.base import Dataset
 from harness.experiment.canonical import canonical_json
+from harness.metrics import metric_of
 from harness.registry import datasets, load_plugins, strategies
 from harness.strategies.base import Strategy, canonical
 
@@ -176,7 +177,7 @@ class RunSpec:
         strategies: The recipe with the experiment's base, in canonical order.
         model: The network.
         training: Budget and optimiser.
-        metric: The primary metric; part of the identity only where it chooses weights.
+        metric: Label of the primary metric; part of the identity only where it chooses weights.
         seed: Decides val, initial weights and every random decision of the run.
         fold: Which fold is the test set, or None.
         folds: Number of folds, or None.
@@ -184,6 +185,7 @@ class RunSpec:
         recipe: Name of the recipe.
         levels: Level of each factor, by factor.
         plugins: What a fresh process must import to know every name.
+        metrics: Labels of metrics besides the primary and the standard ones.
     """
 
     dataset: Dataset
@@ -199,6 +201,7 @@ class RunSpec:
     recipe: str = ""
     levels: tuple[tuple[str, str], ...] = ()
     plugins: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -219,8 +222,13 @@ class RunSpec:
             "strategies": [s.identity() for s in self.strategies],
             "model": self.model.identity(),
             "training": self.training.identity(),
-            **({"metric": self.metric} if self.training.select == "best" else {}),
+            **(self._chooser() if self.training.select == "best" else {}),
         }
+
+    def _chooser(self) -> dict[str, Any]:
+        """Return what chooses the weights; its version once it has been raised."""
+        version = metric_of(self.metric).version
+        return {"metric": self.metric, **({"metric_version": version} if version > 1 else {})}
 
     def _drawn(self) -> dict[str, Any]:
         """Return what of the identity is of this seed and fold."""
@@ -289,6 +297,7 @@ class RunSpec:
             "fold": self.fold,
             "folds": self.folds,
             "plugins": list(self.plugins),
+            **({"metrics": list(self.metrics)} if self.metrics else {}),
             "versions": self.versions(),
         }
 
@@ -311,6 +320,7 @@ class RunSpec:
             recipe=data["recipe"],
             levels=tuple(data["levels"].items()),
             plugins=tuple(data["plugins"]),
+            metrics=tuple(data.get("metrics", ())),
         )
 
 

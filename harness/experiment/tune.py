@@ -14,11 +14,11 @@ from typing import Any
 from harness.errors import ConfigError, did_you_mean, listing
 from harness.experiment.design import NOTHING, Recipe
 from harness.experiment.keys import Pruner, Sampler, Tune
-from harness.experiment.metric_names import QUICK
 from harness.experiment.space import LEARNING, Bounds, Space, moved, space_of, tunables_of
 from harness.experiment.spec import Training, recipe_of
 from harness.experiment.tree import Place
 from harness.experiment.validate import Problems
+from harness.metrics import STANDARD, metric_of
 from harness.strategies.base import Strategy, Tunable
 
 FIRST_SEED = 100
@@ -119,12 +119,17 @@ def _check_recipes(problems: Problems, keys: Tune, recipes: Sequence[Recipe]) ->
 def _check_helpers(problems: Problems, keys: Tune, metric: str, training: Training) -> None:
     if keys.sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
         problems.add((*_PLACE, "sampler"), "cmaes needs the package cmaes: pip install cmaes")
-    if keys.pruner != "none" and metric not in QUICK and training.select == "last":
+    if keys.pruner != "none" and not metric_of(metric).quick and training.select == "last":
         problems.add(
             (*_PLACE, "pruner"),
             f"'{metric}' is not measured during training, so nothing can be pruned by it; take "
-            f"pruner: none, training.select: best, or one of {listing(QUICK)} as metric",
+            f"pruner: none, training.select: best, or one of {listing(_quick())} as metric",
         )
+
+
+def _quick() -> list[str]:
+    """Return the metrics without parameters that are measured during training."""
+    return [name for name in STANDARD if metric_of(name).quick]
 
 
 def _seeds(problems: Problems, keys: Tune, report: Sequence[int]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from harness.errors import StoreError
 from harness.execution.runner import status_of
-from harness.experiment.metric_names import METRICS
+from harness.metrics import COUNTS, FEW, key_of
 from harness.tracking.keys import class_keys
 
 ARTIFACTS = (
@@ -34,9 +34,6 @@ EVERY_EVALUATION = "lr"
 """Key of a point that every evaluation during training leaves."""
 
 PER_CLASS = ("precision", "recall", "f1")
-
-FEW = 20
-"""Training samples below which a class is few-shot."""
 
 COSTS = ("seconds", "images_per_second", "peak_memory_mb")
 
@@ -176,11 +173,17 @@ def schema(result: Mapping[str, Any]) -> str | None:
 def live(values: Mapping[str, float | None], step: int, time: int) -> list[Point]:
     """Return the points of one evaluation during training; what is not finite is left out."""
     return [
-        Point(key, value, step, time)
+        Point(_key(key), value, step, time)
         for key, value in values.items()
         if key in ("train/loss", "lr") or key.startswith("val/")
         if value is not None and math.isfinite(value)
     ]
+
+
+def _key(column: str) -> str:
+    """Return a column of the history as a key: ``val/f_beta(beta=3)`` as ``val/f_beta_beta_3``."""
+    split, slash, name = column.partition("/")
+    return f"{split}/{key_of(name)}" if slash else column
 
 
 def diverged(found: Found) -> bool:
@@ -205,10 +208,10 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
     """
     metrics: Mapping[str, Mapping[str, float | None]] = found.result.get("metrics") or {}
     summaries = {
-        f"{split}/{name}": value
+        f"{split}/{key_of(name)}": value
         for split in ("test", "val")
         for name, value in metrics.get(split, {}).items()
-        if name in METRICS
+        if name not in COUNTS
     }
     steps = int(found.result.get("steps") or 0)
     last = int(found.history[-1]["step"]) if found.history else steps
@@ -219,7 +222,7 @@ def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
         step = int(row["step"])
         values = {key: float(cell) for key, cell in row.items() if cell and key != "step"}
         if step == last:
-            values = {key: value for key, value in values.items() if key not in summaries}
+            values = {key: v for key, v in values.items() if _key(key) not in summaries}
         if step > after:
             made += live(values, step, began + round(span * (step - after)))
     # MLflow's search takes a name with a slash in quotes only: metrics.test_balanced_accuracy > 0.9

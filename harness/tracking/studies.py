@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import TrackingError, UnreachableError
+from harness.metrics import key_of
 from harness.tracking.describe import VALUE_LENGTH
 from harness.tracking.keys import safe_name
 from harness.tracking.ledger import FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
@@ -209,7 +210,7 @@ class StudyRecorder:
         points = [
             *_points(_summary(study, trial), trial.ended),
             *(
-                Point(f"val_by_seed/{study.metric}", value, seed, trial.ended)
+                Point(f"val_by_seed/{key_of(study.metric)}", value, seed, trial.ended)
                 for seed, value in trial.by_seed.items()
             ),
         ]
@@ -247,8 +248,8 @@ class StudyRecorder:
 
 def _summary(study: StudyRecord, trial: TrialRecord) -> dict[str, float | None]:
     return {
-        **{f"val/{name}": value for name, value in trial.metrics.items()},
-        f"val_sd/{study.metric}": trial.sd,
+        **{f"val/{key_of(name)}": value for name, value in trial.metrics.items()},
+        f"val_sd/{key_of(study.metric)}": trial.sd,
         "cost/trial_seconds": trial.seconds,
     }
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from harness.metrics import key_of
 from harness.tracking.keys import safe_name
 
 TAG = "mlflow.sharedViewState."
@@ -40,6 +41,7 @@ def views(metric: str, factors: Sequence[str], recipes: Sequence[str] = ()) -> d
         factors: Names of the factors.
         recipes: Names of the recipes, whose groups are closed until somebody opens one.
     """
+    metric = key_of(metric)
     test = f"test/{metric}"
     params = [safe_name(factor) for factor in factors]
     bars = [

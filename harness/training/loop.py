@@ -6,7 +6,7 @@ that it maps onto a ``for`` loop, a pipe, or several runs taking turns.
 
 import copy
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.experiment.metric_names import METRICS, QUICK
 from harness.experiment.spec import Training
+from harness.metrics import Split, during_training, metric_of, scores
 from harness.strategies.base import Strategy
 from harness.training.buffers import CHUNK, ChunkCache
 from harness.training.captured import Captured, Device
@@ -25,7 +25,6 @@ from harness.training.cuda import Cuda
 from harness.training.eager import Eager
 from harness.training.events import Command, Evaluated, Event, Progress, Waiting
 from harness.training.image_source import ImageSource
-from harness.training.metrics import evaluate, quick
 from harness.training.models import Classifier
 from harness.training.pipeline import Pipeline
 from harness.training.rundir import RESUMED
@@ -56,13 +55,14 @@ class Loop:
         class_counts: ``float32[C]``, expanded training rows per class, on `device`.
         training: Budget and optimiser.
         steps: Length of the budget.
-        metric: The primary metric.
+        metric: Label of the primary metric.
         val: ``int64[n]``, stored rows of val; empty where there is none.
         val_labels: ``int64[n]``.
         train_counts: ``int64[C]``, original training rows per class.
         device: Where the model is.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         scale: What logits are multiplied with where they become probabilities.
+        class_names: C display names, for a metric that names a class.
         checkpoints: Where to go on from, and to write to; None keeps nothing.
     """
 
@@ -81,6 +81,7 @@ class Loop:
     device: torch.device
     precision: str = "fp32"
     scale: float = 1.0
+    class_names: Sequence[str] = ()
     checkpoints: Checkpoints | None = None
     _stretch: int = field(default=1, init=False)
 
@@ -225,10 +226,10 @@ class Loop:
         probabilities: NDArray[np.float32] = launched.cpu().numpy()
         if not np.isfinite(probabilities).all():
             values: Mapping[str, Any] = {"nll": float("nan")}
-        elif self.metric in QUICK or self.training.select == "last":
-            values = quick(probabilities, self.val_labels)
         else:
-            values = evaluate(probabilities, self.val_labels, self.train_counts).summary
+            names = during_training(self.metric, self.training.select == "best")
+            found = (probabilities, self.val_labels, self.train_counts)
+            values = scores(Split.checked(*found, class_names=self.class_names), names)
         outcome.seconds["evaluate"] += time.perf_counter() - clock
         return {f"val/{name}": float(v) for name, v in values.items() if v is not None}
 
@@ -253,7 +254,7 @@ class Loop:
         value = values.get(f"val/{self.metric}")
         if value is None:
             return best
-        signed = value if METRICS[self.metric] else -value
+        signed = value if metric_of(self.metric).higher_is_better else -value
         if best is not None and signed <= best[0]:
             return best
         return signed, step, copy.deepcopy(self.model.state_dict())

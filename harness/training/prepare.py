@@ -70,6 +70,7 @@ def prepare(
         device=place,
         precision=precision,
         scale=_logit_scale(spec.strategies),
+        class_names=data.class_names,
     )
     return Prepared(spec, data, facts, fed.synthesis, loop, notes)
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError, HarnessError
 from harness.experiment.spec import RunSpec
+from harness.metrics import Evaluation, Split, evaluate, scores, standard
 from harness.streams import torch_seed
 from harness.text import error_text, named_error
 from harness.training import device as devices
 from harness.training import importing, models
 from harness.training.checkpoint import Checkpoints, maker
 from harness.training.events import Command, Event, Progress
-from harness.training.metrics import Evaluation, evaluate
 from harness.training.prepare import Prepared, prepare
 from harness.training.rundir import CHECKPOINT_SECONDS, SCHEMA, WEIGHTS, RunDir
 from harness.training.state import TrainingResult
@@ -103,7 +103,7 @@ def _trained(
     if outcome.status == "interrupted":
         return result
     if outcome.status != "diverged":
-        result["metrics"] = _evaluate(run, folder, outcome)
+        result["metrics"] = _evaluate(run, folder, outcome, result["notes"])
         result["status"] = outcome.status
     if keep_weights and outcome.status == "done":
         state = run.loop.model.network.state_dict()
@@ -212,7 +212,9 @@ def _normalisation(run: Prepared) -> dict[str, Any] | None:
     }
 
 
-def _evaluate(run: Prepared, folder: RunDir, outcome: TrainingResult) -> dict[str, Any]:
+def _evaluate(
+    run: Prepared, folder: RunDir, outcome: TrainingResult, notes: list[str]
+) -> dict[str, Any]:
     """Score val and test once with the chosen weights; write tables and predictions.
 
     A run that was stopped early is compared by nobody: its test set stays unseen.
@@ -232,6 +234,7 @@ def _evaluate(run: Prepared, folder: RunDir, outcome: TrainingResult) -> dict[st
             outcome.status = "diverged"
             return {}
         found[name] = evaluate(probabilities, data.labels[rows], data.train_counts)
+        found[name].summary.update(_asked(run, probabilities, rows, notes))
         arrays[f"{name}_probabilities"] = probabilities
         arrays[f"{name}_labels"] = data.labels[rows]
         arrays[f"{name}_rows"] = rows
@@ -246,6 +249,29 @@ def _evaluate(run: Prepared, folder: RunDir, outcome: TrainingResult) -> dict[st
     folder.write_predictions(**arrays)
     outcome.seconds["evaluate"] += time.perf_counter() - clock
     return {name: e.summary for name, e in found.items()}
+
+
+def _asked(
+    run: Prepared, probabilities: NDArray[np.float32], rows: NDArray[np.int64], notes: list[str]
+) -> dict[str, float | None]:
+    """Return the metrics that the file asks for besides the standard ones.
+
+    One that fails costs nobody a trained run: it is noted, and can be computed from the stored
+    predictions once it is mended.
+    """
+    data = run.data
+    named = (run.spec.metric, *run.spec.metrics)
+    extra = [label for label in named if label not in standard(len(data.class_names))]
+    truth, counts = data.labels[rows], data.train_counts
+    split = Split(probabilities, truth, counts, class_names=data.class_names)
+    found: dict[str, float | None] = {}
+    for label in dict.fromkeys(extra):
+        try:
+            found |= scores(split, [label])
+        except Exception as error:
+            note = f"{label} could not be computed: {named_error(error)}"
+            notes += [note] if note not in notes else []
+    return found
 
 
 def _cost(

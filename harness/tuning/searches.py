@@ -11,10 +11,10 @@ from harness.errors import ConfigError
 from harness.experiment.canonical import canonical_json
 from harness.experiment.design import contradiction
 from harness.experiment.expand import Plan
-from harness.experiment.metric_names import METRICS
 from harness.experiment.space import Space, moved
 from harness.experiment.spec import Model, RunSpec, Training, recipe_of
 from harness.experiment.tune import Tuning, tuned_name
+from harness.metrics import metric_of
 from harness.strategies.base import Strategy
 
 NAME_LENGTH = 400
@@ -59,7 +59,7 @@ class Search:
     @property
     def higher(self) -> bool:
         """Whether more of the metric is better."""
-        return METRICS[self.metric]
+        return metric_of(self.metric).higher_is_better
 
     @cached_property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harness.errors import StoreError
-from harness.experiment.metric_names import METRICS
+from harness.metrics import COUNTS
 from harness.tracking import studies
 from harness.tuning.run_lookup import RunLookup, Scored
 from harness.tuning.study import DIVERGED, FAILED, TuningStudy, best_of, retried
@@ -157,7 +157,7 @@ def _means(runs: Sequence[Scored]) -> dict[str, float]:
     """Return the mean of each metric on val that every run has."""
     done = [run for run in runs if run.status == "done"]
     means = {}
-    for name in METRICS:
+    for name in dict.fromkeys(name for run in done for name in run.val if name not in COUNTS):
         values = [value for run in done if (value := run.val.get(name)) is not None]
         if values and len(values) == len(done):
             means[name] = math.fsum(values) / len(values)

@@ -2,17 +2,14 @@ import numpy as np
 import pytest
 
 from harness.analysis.images import (
-    SUPPORTED,
     ImageScores,
     Predictions,
     image_scores,
     read_predictions,
-    score,
-    weights,
 )
 from harness.analysis.tables import load_results
 from harness.errors import StoreError
-from harness.training.metrics import evaluate
+from harness.metrics import STANDARD, Split, evaluate, metric_of
 
 COUNTS = np.array([300, 150, 50, 30, 10, 4])
 
@@ -25,13 +22,44 @@ def predictions(seed=0, absent=()):
     return Predictions(probabilities.astype(np.float32), labels, np.arange(len(labels)), None)
 
 
-@pytest.mark.parametrize("metric", SUPPORTED)
+SPLITTING = [name for name in STANDARD if metric_of(name).splits_into_images()]
+SPLITTING += ["f_beta(beta=3)", 'f_beta(positive="c")']
+SPLITTING += [f"expected_cost(costs={[[abs(i - 2 * j) for i in range(6)] for j in range(6)]})"]
+
+
+def score(found, metric):
+    split = Split(found.probabilities, found.labels, COUNTS, class_names=tuple("abcdef"))
+    return np.asarray(metric_of(metric).image_scores(split))
+
+
+def weights(labels, metric, counts):
+    return metric_of(metric).image_weights(labels, counts, tuple("abcdef"))
+
+
+def test_what_splits_into_images():
+    assert SPLITTING[:7] == [
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "nll",
+        "recall_many",
+        "recall_medium",
+        "recall_few",
+    ]
+
+
+@pytest.mark.parametrize("metric", SPLITTING)
 @pytest.mark.parametrize("absent", [(), (2, 5)])
 def test_scores_add_up_to_the_metric(metric, absent):
     found = predictions(absent=absent)
-    summary = evaluate(found.probabilities, found.labels, COUNTS).summary
+    asked = {"metrics": [metric], "class_names": tuple("abcdef")}
+    summary = evaluate(found.probabilities, found.labels, COUNTS, **asked).summary
     total = score(found, metric).astype(float) @ weights(found.labels, metric, COUNTS)
-    assert total == pytest.approx(summary[metric], abs=1e-6)
+    if (value := summary[metric_of(metric).label()]) is None:
+        assert metric == 'f_beta(positive="c")'
+        assert 2 in absent
+    else:
+        assert total == pytest.approx(value, abs=1e-6)
 
 
 def test_an_empty_group_weighs_nothing():
@@ -39,25 +67,31 @@ def test_an_empty_group_weighs_nothing():
     assert not weights(found.labels, "recall_few", COUNTS).any()
 
 
-def test_scores_of_macro_f1_are_its_derivative():
-    """Another prediction for an image moves macro-F1 by its change in score, to first order."""
+@pytest.mark.parametrize("metric", ["macro_f1", "f_beta(beta=2)", 'f_beta(positive="c")'])
+def test_scores_of_an_f_score_are_its_derivative(metric):
+    """Another prediction for an image moves it by its change in score, to first order."""
     found = predictions()
-    labels, share = found.labels, weights(found.labels, "macro_f1", COUNTS)
-    base = evaluate(found.probabilities, labels, COUNTS).summary["macro_f1"]
-    before = score(found, "macro_f1")
-    errors = []
+    labels, share = found.labels, weights(found.labels, metric, COUNTS)
+
+    def value_of(probabilities):
+        return metric_of(metric).value(
+            Split(probabilities, labels, COUNTS, class_names=tuple("abcdef"))
+        )
+
+    base, before = value_of(found.probabilities), score(found, metric)
+    errors, moved = [], []
     for i in range(0, 60, 5):
         changed = found.probabilities.copy()
         changed[i] = np.roll(changed[i], 1)
-        real = evaluate(changed, labels, COUNTS).summary["macro_f1"] - base
+        real = value_of(changed) - base
         called = changed[i].argmax()
         like = (labels == labels[i]) & (found.probabilities.argmax(axis=1) == called)
         if like.any():  # an image of this class whose score is what that of image i becomes
             predicted = (before[np.flatnonzero(like)[0]] - before[i]) * share[i]
             errors.append(abs(real - predicted))
-            assert abs(real) < 0.02
+            moved.append(abs(real))
     assert len(errors) >= 5
-    assert max(errors) < 0.0005
+    assert max(errors) < 0.15 * max(moved)
 
 
 def test_predictions_are_read_with_their_groups(make):

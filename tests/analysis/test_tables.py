@@ -25,7 +25,11 @@ def test_runs_are_read_as_they_were_written(
         "cost": {"seconds": 2.0},
         "notes": ["k is lowered"],
         "device": {"name": "cpu", "precision": "fp32"},
-        "metrics": {"test": {"accuracy": 0.5, "recall_many": None}, "val": {"accuracy": 0.25}},
+        "class_names": ["a", "b", "c"],
+        "metrics": {
+            "test": {"accuracy": 0.5, "balanced_accuracy": 0.4, "recall_many": None},
+            "val": {"accuracy": 0.25},
+        },
     }
     for spec, name, content in (
         (specs[0], "result.json", result),

@@ -185,7 +185,7 @@ def _neighbour_seconds(size: int) -> float:
 
 
 def _metrics_seconds(classes: int) -> float:
-    from harness.training.metrics import evaluate
+    from harness.metrics import evaluate
 
     rng = np.random.default_rng(0)
     labels = np.arange(10_000) % classes

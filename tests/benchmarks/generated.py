@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.execution.store import Store
 from harness.experiment.spec import RunSpec
-from harness.training.metrics import evaluate
+from harness.metrics import evaluate
 from harness.training.rundir import RunDir
 
 Worth = Callable[[RunSpec], float]

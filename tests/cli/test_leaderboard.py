@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from harness.cli.leaderboard import gain, number, show
+from harness.metrics import PLAIN, POINTS
 
 RECIPES = ("nothing", "augment+weighted_sampler+smote+mixup+cutmix", "mixup (tuned)")
 
@@ -51,8 +52,8 @@ def test_the_cost_of_a_search_stands_beside_the_recipe_that_it_found():
 
 
 def test_what_is_not_known_is_no_number():
-    assert number(None, 100.0) == number(float("nan"), 100.0) == "n/a"
-    assert number(0.5, 100.0) == "50.0"
-    assert number(0.51234, 1.0) == "0.512"
-    assert gain({"gain": float("nan")}, 100.0) == gain({}, 100.0) == ""
-    assert gain({"gain": 0.01, "gain_low": None, "gain_high": None}, 100.0) == "+1.0"
+    assert number(None, POINTS) == number(float("nan"), POINTS) == "n/a"
+    assert number(0.5, POINTS) == "50.0"
+    assert number(-0.51234, PLAIN) == "-0.512"
+    assert gain({"gain": float("nan")}, POINTS) == gain({}, POINTS) == ""
+    assert gain({"gain": 0.01, "gain_low": None, "gain_high": None}, POINTS) == "+1.0"

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from harness.experiment.metric_names import METRICS
 from harness.experiment.model_names import model_names
-from harness.registry import datasets, strategies
+from harness.metrics import OF_TWO, STANDARD
+from harness.registry import datasets, metrics, strategies
 
+OTHERS = sorted({*metrics} - {*STANDARD, *OF_TWO})
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
 
@@ -35,11 +36,13 @@ def test_json_lists_all_there_is(listed):
     assert list(found["strategies"]) == list(strategies)
     assert list(found["datasets"]) == list(datasets)
     assert list(found["models"]) == [*model_names(), "timm/NAME"]
-    assert list(found["metrics"]) == list(METRICS)
+    assert list(found["metrics"]) == [*STANDARD, *OF_TWO, *OTHERS]
     assert sorted(found["experiments"]) == SHIPPED
     assert found["strategies"]["mixup"] == strategies.get("mixup").summary()
-    assert found["metrics"]["nll"] == "lower is better"
-    assert found["metrics"]["macro_f1"] == "higher is better"
+    assert found["metrics"]["nll"].startswith("lower is better: Mean negative log")
+    assert found["metrics"]["macro_f1"] == "higher is better: Mean F1 of the classes."
+    assert found["metrics"]["expected_cost"].endswith("; needs costs")
+    assert found["metrics"]["f_beta"].endswith("; takes beta, positive")
     assert all(found["experiments"].values())
 
 
@@ -56,7 +59,7 @@ def test_without_a_kind_long_lists_are_cut_and_say_how_to_see_the_rest(listed):
     text = listed()
     number = len(model_names()) + 1 - 8
     assert f"… and {number} more: harness list models" in text
-    assert all(name in text for name in [*strategies, *datasets, *METRICS, *SHIPPED])
+    assert all(name in text for name in [*strategies, *datasets, *metrics, *SHIPPED])
 
 
 def test_an_unknown_kind_is_refused_with_what_there_is(capsys):

@@ -15,10 +15,10 @@ from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment, Tracking, load
 from harness.experiment.spec import RunSpec
+from harness.metrics import evaluate
 from harness.tracking import recorder
 from harness.tracking.address import database
 from harness.tracking.mirror import open_tracking
-from harness.training.metrics import evaluate
 from harness.training.rundir import RunDir
 
 STEPS = 40

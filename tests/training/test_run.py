@@ -14,11 +14,11 @@ import torch
 from harness.datasets.base import forget
 from harness.errors import ConfigError, DataError
 from harness.experiment.spec import RunSpec
+from harness.metrics import evaluate
 from harness.registry import strategies as registry
 from harness.strategies.base import Batch, Loss, Mix, Strategy, Synthesis, Windowed
 from harness.training.events import Command, Evaluated
 from harness.training.loop import evaluation_steps
-from harness.training.metrics import evaluate
 from harness.training.pipeline import Pipeline
 from harness.training.prepare import prepare
 from harness.training.run import drain, reproduce, start

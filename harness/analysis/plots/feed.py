@@ -4,7 +4,7 @@ import numpy as np
 
 from harness.analysis import chart
 from harness.analysis.chart import BLUE, GREY, WIDTH, Canvas, Picture
-from harness.training.metrics import groups
+from harness.metrics import groups
 from harness.training.preview import Preview, PreviewBatch, Sample
 
 _PER_ROW = 4

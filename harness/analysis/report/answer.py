@@ -13,7 +13,7 @@ from harness.analysis.tables import records
 from harness.analysis.words import holm_says, in_words, joined, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
-from harness.experiment.metric_names import METRICS
+from harness.metrics import metric_of
 
 Row = dict[str, Any]
 
@@ -83,7 +83,7 @@ def compared(found: Findings, row: Row) -> str:
     if verdict in (BETTER, WORSE):
         does = (
             ("gains" if gain > 0 else "loses")
-            if METRICS[found.metric]
+            if metric_of(found.metric).higher_is_better
             else ("is higher by" if gain > 0 else "is lower by")
         )
         return f"{does} {amount} over doing nothing ({interval})"

@@ -5,14 +5,11 @@ from typing import Any
 
 from harness.analysis.intervals import BETTER, SAME, WORSE
 from harness.analysis.report.document import Cell
-from harness.analysis.words import Unit, unit_of
-from harness.experiment.metric_names import METRICS
+from harness.analysis.words import unit_of
+from harness.metrics import Unit, metric_of
 
 MARKS = {BETTER: " ▲", WORSE: " ▼", SAME: " ≈"}
 LEGEND = "▲ better, ▼ worse than doing nothing; unmarked: undecided; ≈ no difference: inside"
-
-_FULL = {100.0: 0.2, 1.0: 0.1}
-"""Difference that is shaded in full, by scale: 20 points."""
 
 
 def number(value: float | None, unit: Unit) -> Cell:
@@ -35,8 +32,8 @@ def gain(value: float, metric: str, verdict: str = "", shaded: bool = False) -> 
     unit = unit_of(metric)
     if not math.isfinite(value):
         return Cell("", -math.inf)
-    worth = value if METRICS[metric] else -value
-    shade = max(-1.0, min(1.0, worth / _FULL[unit.scale])) if shaded else None
+    worth = value if metric_of(metric).higher_is_better else -value
+    shade = max(-1.0, min(1.0, worth / unit.full)) if shaded else None
     return Cell(unit.signed(value) + MARKS.get(verdict, ""), value, verdict, shade)
 
 

@@ -17,7 +17,7 @@ from harness.analysis.report.document import Thumbnails
 from harness.analysis.tables import DONE
 from harness.datasets.base import Data
 from harness.errors import HarnessError, StoreError
-from harness.training.metrics import groups
+from harness.metrics import groups
 
 MOST_PANELS = 3
 CLASSES = 5

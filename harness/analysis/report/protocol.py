@@ -5,7 +5,6 @@ import numpy as np
 from harness.analysis import details
 from harness.analysis.effects import ESTIMANDS
 from harness.analysis.findings import Findings
-from harness.analysis.images import SUPPORTED, weights
 from harness.analysis.intervals import MARGIN
 from harness.analysis.report import cells
 from harness.analysis.report.answer import margin, of_panel, where
@@ -14,7 +13,7 @@ from harness.analysis.report.document import Block, Cell, Column, Paragraph, Par
 from harness.analysis.tables import DONE, records
 from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
-from harness.experiment.metric_names import METRICS
+from harness.metrics import metric_of
 from harness.training.rundir import RESUMED
 
 _COARSE = 0.01
@@ -110,7 +109,7 @@ def protocol(found: Findings) -> Section:
     """Return how every number is computed, from what, and how to do it again."""
     experiment, metric = found.experiment, found.metric
     training = experiment.training
-    better = "higher" if METRICS[metric] else "lower"
+    better = "higher" if metric_of(metric).higher_is_better else "lower"
     facts = [
         f"Design: {experiment.design.replace('_', ' ')}"
         f"{f' of {listing(experiment.factors)}' if experiment.factors else ', recipes by name'}; "
@@ -157,7 +156,7 @@ def _intervals(found: Findings) -> list[str]:
             "kind as well. Fewer than three pairs have none.",
             *_families(found),
         ]
-    if metric in SUPPORTED:
+    if metric_of(metric).splits_into_images():
         said.append(
             f"On new {found.sample}s of this kind: seeds and test {found.sample}s are crossed, so "
             f"both variances count. That of the {found.sample}s is taken from the stored "
@@ -169,8 +168,7 @@ def _intervals(found: Findings) -> list[str]:
     else:
         said.append(
             f"On new {found.sample}s of this kind: not available for {in_words(metric)}, which "
-            f"does not split into single {found.sample}s (it is for "
-            f"{listing(map(in_words, SUPPORTED))})."
+            f"does not split into single {found.sample}s as a mean over them does."
         )
     return [*said, *_families(found)]
 
@@ -252,7 +250,7 @@ def warnings(found: Findings) -> list[str]:
 def _coarse(found: Findings) -> list[str]:
     """Say where a single test image decides more than a point of the metric."""
     unit = unit_of(found.metric)
-    if found.metric not in SUPPORTED or not unit.name or found.classes.empty:
+    if not metric_of(found.metric).splits_into_images() or not unit.name or found.classes.empty:
         return []
     if found.experiment.folds:  # every fold has others
         return []
@@ -261,8 +259,9 @@ def _coarse(found: Findings) -> list[str]:
         rows = of_panel(found.classes, panel).drop_duplicates("class")
         rows = rows[rows["support"] > 0]
         labels = np.repeat(np.arange(len(rows)), rows["support"])
-        share = weights(labels, found.metric, rows["train_count"].to_numpy())
-        if share.max(initial=0.0) < _COARSE:
+        counts, names = rows["train_count"].to_numpy(), tuple(rows["name"])
+        share = metric_of(found.metric).image_weights(labels, counts, names)
+        if share is None or share.max(initial=0.0) < _COARSE:
             continue
         rarest = rows.iloc[labels[share.argmax()]]
         said.append(

@@ -10,15 +10,17 @@ from rich.text import Text
 
 from harness.cli.shared import out
 from harness.errors import ConfigError, HarnessError, listing
-from harness.registry import Registry, datasets, load_plugins, strategies
+from harness.registry import Registry, datasets, load_plugins, metrics, strategies
+
+_REGISTRIES = (strategies, datasets, metrics)
 
 
 def run(plugins: Sequence[str]) -> None:
-    """Check every strategy and dataset of the plugins; exit with 1 if one breaks its contract."""
+    """Check what the plugins register; exit with 1 if anything breaks its contract."""
     total = failed = 0
     for plugin in plugins:
         had_torch = "torch" in sys.modules
-        before = {id(cls) for registry in (strategies, datasets) for cls in _classes(registry)}
+        before = {id(cls) for registry in _REGISTRIES for cls in _classes(registry)}
         try:
             load_plugins([plugin])
         except HarnessError:
@@ -28,18 +30,22 @@ def run(plugins: Sequence[str]) -> None:
             total, failed = total + 1, failed + 1
             continue
         heavy = not had_torch and "torch" in sys.modules
-        found = [cls for cls in _classes(strategies) if id(cls) not in before or _of(cls, plugin)]
-        sources = [cls for cls in _classes(datasets) if id(cls) not in before or _of(cls, plugin)]
-        if not found and not sources:
+        found = [
+            (registry.kind, cls)
+            for registry in _REGISTRIES
+            for cls in _classes(registry)
+            if id(cls) not in before or _of(cls, plugin)
+        ]
+        if not found:
             raise ConfigError(
-                f"plugin '{plugin}' registers nothing: put @strategy('name') or @dataset('name') "
-                "above a class of it"
+                f"plugin '{plugin}' registers nothing: put @strategy('name'), @dataset('name') or "
+                "@metric('name') above a class of it"
             )
         if heavy:
             _line("note", "import", "imports torch, which every listing and plan would wait for; "
                   "import it inside the function that uses it")  # fmt: skip
-        for cls in [*found, *sources]:
-            checks, broken = _checked(cls, cls in sources)
+        for kind, cls in found:
+            checks, broken = _checked(kind, cls)
             total, failed = total + checks, failed + broken
     if failed:
         out.print(f"{failed} of {total} checks failed", style="bold red")
@@ -66,15 +72,18 @@ def _import_failed(plugin: str, error: Exception) -> None:
     _line("FAIL", "import", told(error))
 
 
-def _checked(cls: Any, is_dataset: bool) -> tuple[int, int]:
+def _checked(kind: str, cls: Any) -> tuple[int, int]:
     """Check one class, print a line for each check, and return how many there were and failed."""
     from harness.testing.report import Report
 
-    kind = "dataset" if is_dataset else "strategy"
     report = Report(f"{kind} '{cls.name}'")
     out.print(report.subject, style="bold", highlight=False)
-    if is_dataset:
+    if kind == "dataset":
         _check_dataset(report, cls)
+    elif kind == "metric":
+        from harness.testing import metrics as of_metrics
+
+        of_metrics.check_into(report, cls)
     else:
         from harness.testing.strategies import check_into
 

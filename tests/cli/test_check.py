@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from harness.cli import main
-from harness.registry import datasets, strategies
+from harness.registry import datasets, metrics, strategies
 
 SOUND = '''
 from typing import Annotated
@@ -57,7 +57,7 @@ class Needs(ImageDataset):
 
 @pytest.fixture(autouse=True)
 def _own_registries():
-    with strategies.temporary(), datasets.temporary():
+    with strategies.temporary(), datasets.temporary(), metrics.temporary():
         yield
 
 
@@ -95,6 +95,49 @@ def test_a_sound_plugin_passes_one_line_for_each_check(plugin, check):
     assert "FAIL" not in out
 
 
+METRIC = '''
+from typing import Annotated
+
+from pydantic import Field
+
+from harness.metrics.base import Metric, Split, metric
+
+
+@metric("recall_at_least")
+class RecallAtLeast(Metric):
+    """Share of the classes whose recall is at least so high."""
+
+    least: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+
+    def value(self, split: Split) -> float | None:
+        known = split.recall[split.support > 0]
+        return float((known >= self.least).mean())
+'''
+
+
+def test_a_metric_of_one_file_is_checked(tmp_path, check):
+    (tmp_path / "sound.py").write_text(METRIC)
+    code, out, _ = check(str(tmp_path / "sound.py"))
+    assert code == 0
+    assert "metric 'recall_at_least'" in out.splitlines()
+    assert "  ok    value: is computed from its source" in out.splitlines()
+    for broken, said in (
+        ("return known", "value: returns a number or None: returned array"),
+        (
+            "return float(split.probabilities[:, 0].mean())",
+            "value: is computed from its source: ot",
+        ),
+        ("return float(split.labels[0])", "value: samples may stand in any order"),
+        ("split.labels[:] = 0; return 0.5", "value: leaves its inputs alone: changes labels"),
+    ):
+        text = METRIC.replace("return float((known >= self.least).mean())", broken)
+        path = tmp_path / f"broken{len(broken)}.py"
+        path.write_text(text.replace('@metric("recall', f'@metric("broken_{len(broken)}'))
+        code, out, _ = check(str(path))
+        assert code == 1
+        assert f"  FAIL  {said}" in out
+
+
 def test_a_broken_plugin_exits_with_one_and_says_what_is_wrong(plugin, check):
     text = SOUND.replace("label_weight=half", "label_weight=half * 3").replace(
         "100, 8, 8", "99, 8, 8"
@@ -124,7 +167,7 @@ def test_a_plugin_that_cannot_be_imported_fails_with_its_reason(plugin, check):
 def test_t26_a_plugin_that_registers_nothing_or_does_not_exist_is_bad_input(plugin, check):
     code, _, err = check(plugin("x = 1\n"))
     assert code == 2
-    assert "registers nothing: put @strategy('name') or @dataset('name')" in err
+    assert "registers nothing: put @strategy('name'), @dataset('name') or @metric('name')" in err
     code, _, err = check("no_such_module_anywhere")
     assert code == 2
     assert "no such module" in err

@@ -53,6 +53,30 @@ def visible_json(text: str) -> str:
     return _UNSEEN.sub(_json_escape, text)
 
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def csv_cell(text: str) -> str:
+    """Return text that a spreadsheet takes for text: what would be a formula begins with ``'``.
+
+    Numbers stay as they are; `csv_text` is the way back.
+    """
+    return f"'{text}" if _FORMULA.match(text) and not _is_number(text) else text
+
+
+def csv_text(cell: str) -> str:
+    """Return what `csv_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text and text.strip() == text
+
+
 def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.text import visible
+
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#B0578D", "#5c5f66"
 INK, FAINT, BAND = "#1b1d21", "#d3d6dc", "#eceff4"
 SERIES = ((BLUE, ""), (ORANGE, "6 3"), (GREEN, "2 2"), (PINK, "8 3 2 3"), (GREY, "1 3"))
@@ -29,7 +31,7 @@ WIDTH = 460
 SIZE = 12.5
 """Of text, in the units of the chart."""
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_UNPRINTABLE = re.compile(r"[\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Picture:
 
 
 def plain(text: str) -> str:
-    """Return text without characters that no document may hold."""
-    return _UNPRINTABLE.sub("�", text)
+    """Return text that a document may hold, control characters written out."""
+    return _UNPRINTABLE.sub("�", visible(text))
 
 
 def cut(text: str, width: float, size: float = SIZE) -> str:
@@ -170,12 +172,17 @@ class Canvas:
         size: float = SIZE,
         bold: bool = False,
         room: float | None = None,
+        turn: float = 0.0,
     ) -> None:
-        """Write text with its base line at y; where it has too little room it is cut."""
+        """Write text with its base line at y; where it has too little room it is cut.
+
+        `turn` is how far it is turned around (x, y), in degrees clockwise.
+        """
         shown = cut(text, room, size) if room is not None else plain(text)
         look: dict[str, object] = {"x": x, "y": y, "font-size": size, "fill": fill}
         look |= {"text-anchor": anchor} if anchor != "start" else {}
         look |= {"font-weight": 600} if bold else {}
+        look |= {"transform": f"rotate({turn:g} {x:.1f} {y:.1f})"} if turn else {}
         hint = f"<title>{html.escape(plain(text))}</title>" if shown != plain(text) else ""
         said = "".join(f' {name}="{_value(value)}"' for name, value in look.items())
         self._shapes.append(f"<text{said}>{html.escape(shown)}{hint}</text>")

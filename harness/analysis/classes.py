@@ -12,6 +12,7 @@ from harness.analysis import intervals
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
 from harness.analysis.words import unreadable
 from harness.experiment.design import NOTHING
+from harness.text import csv_text
 
 MEASURES = ("precision", "recall", "f1")
 
@@ -71,16 +72,25 @@ def _columns(file: Path) -> dict[str, Sequence[object]]:
         raise ValueError("it has no rows of test")
     whole = {name: [int(row[name]) for row in rows] for name in ("class", "train_count", "support")}
     shares = {name: [float(row[name] or "nan") for row in rows] for name in MEASURES}
-    return {"name": [row["name"] for row in rows], **whole, **shares}
+    return {"name": [csv_text(row["name"]) for row in rows], **whole, **shares}
+
+
+def in_order(classes: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per class in the order that every table and figure has.
+
+    Most training samples first; equals stand as their labels do.
+    """
+    one = classes.drop_duplicates("class")
+    return one.sort_values(["train_count", "class"], ascending=[False, True])
 
 
 def class_differences(table: pd.DataFrame, measure: str = "recall") -> pd.DataFrame:
     """Return a measure of each class under each recipe, and its paired difference to nothing.
 
     One row per `GROUP` and class: ``class, name, train_count, support`` (test images, over all
-    folds), ``value`` (mean over runs), ``nothing`` (that of doing nothing), ``gain`` with its
-    95 % interval ``low, high`` over seeds on this test set and ``pairs``; ``few_images``; and of
-    recall, for such classes, ``wilson_low, wilson_high``: what so few images say of the recall
+    folds), ``value`` (mean over runs), the means of the other measures, ``nothing`` (that of
+    doing nothing), ``gain`` with its 95 % interval ``low, high`` over seeds on this test set and
+    ``pairs``; ``few_images``; and of recall, for such classes, ``wilson_low, wilson_high``: what so few images say of the recall
     itself. Many classes are compared at once: exploratory, without p-values.
 
     Args:
@@ -99,7 +109,8 @@ def class_differences(table: pd.DataFrame, measure: str = "recall") -> pd.DataFr
         value=(measure, "mean"),
     )
     found["support"] = (found["support"] / found.pop("seeds")).round().astype(int)
-    found = found.join(_gains(table, measure, by))
+    others = [name for name in MEASURES if name != measure]
+    found = found.join(groups[others].mean()).join(_gains(table, measure, by))
     found["few_images"] = found["support"] < FEW_IMAGES
     found["wilson_low"], found["wilson_high"] = np.nan, np.nan
     few = found["few_images"] & found["value"].notna()

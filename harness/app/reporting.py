@@ -62,6 +62,8 @@ def report(
     results: Path,
     points: float = POINTS,
     thumbnails: bool = True,
+    file_names: bool = True,
+    classes: Sequence[str] = (),
 ) -> Reported:
     """Write the report of an experiment into its results folder.
 
@@ -70,7 +72,9 @@ def report(
         results: The results folder.
         points: Largest difference that does not matter, as tables show it: in points where the
             metric is a percentage, else in its own unit divided by 100.
-        thumbnails: Whether to show test images of rare classes that were missed.
+        thumbnails: Whether to show test images that were missed.
+        file_names: Whether their file names stand below them.
+        classes: Names of the classes to show; by default the rarest.
 
     Raises:
         HarnessError: No run was ever committed, or the folder cannot be read or written.
@@ -79,7 +83,7 @@ def report(
     specs, notes, searches = _asked(experiment, store)
     searched = [_searched(experiment, search) for search in searches]
     found = find(experiment, specs, store, points / 100, notes, searched)
-    page = document(found, worst_misses(found) if thumbnails else None)
+    page = document(found, worst_misses(found, file_names, classes) if thumbnails else None)
     folder = store.path / FOLDER
     try:
         files = write(found, page, folder)

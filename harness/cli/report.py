@@ -24,6 +24,8 @@ def run(
     results: Path,
     margin: float,
     thumbnails: bool,
+    file_names: bool,
+    classes: Sequence[str],
     brief: bool,
     opened: bool,
     as_json: bool,
@@ -31,7 +33,7 @@ def run(
     """Write a report, say what it says and where it is, and attach it to MLflow."""
     experiment = load(find(file), sets, plugins)
     with reporting.attaching(experiment, results, _warn) as attach:
-        made = reporting.report(experiment, results, margin, thumbnails)
+        made = reporting.report(experiment, results, margin, thumbnails, file_names, classes)
         page = made.files[1] if brief else made.files[0]
         if as_json:
             print_json(data(made.found, made.document))

@@ -253,6 +253,14 @@ def report(
         bool,
         typer.Option("--thumbnails/--no-thumbnails", help="Show images of rare classes missed."),
     ] = True,
+    file_names: Annotated[
+        bool,
+        typer.Option("--file-names/--no-file-names", help="Write their file names below them."),
+    ] = True,
+    misses: Annotated[
+        list[str] | None,
+        typer.Option("--misses", metavar="CLASS", help="Show this class instead. Repeatable."),
+    ] = None,
     brief: Annotated[bool, typer.Option("--brief", help="Print one A4 page.")] = False,
     opened: Open = False,
     *,
@@ -266,7 +274,8 @@ def report(
     """
     from harness.cli import report as verb
 
-    verb.run(file, *reading.changes, results, margin, thumbnails, brief, opened, reading.as_json)
+    shown = (thumbnails, file_names, misses or [])
+    verb.run(file, *reading.changes, results, margin, *shown, brief, opened, reading.as_json)
 
 
 @app.command()

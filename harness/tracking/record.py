@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from harness.errors import StoreError
 from harness.execution.runner import status_of
 from harness.metrics import COUNTS, FEW, key_of
+from harness.text import csv_text
 from harness.tracking.keys import class_keys
 
 ARTIFACTS = (
@@ -117,7 +118,11 @@ def read(path: Path) -> Found:
         ended=round((path / outcome).stat().st_mtime * 1000),
         result={} if failed else found,
         history=_rows(path / "history.csv"),
-        per_class=[row for row in _rows(path / "per_class.csv") if row["split"] == "test"],
+        per_class=[
+            row | {"name": csv_text(row["name"])}
+            for row in _rows(path / "per_class.csv")
+            if row["split"] == "test"
+        ],
     )
 
 
@@ -142,7 +147,11 @@ def pictures(path: Path, folder: Path) -> list[Path]:
         matrix = np.array([[int(cell) for cell in row[1:]] for row in rows])
     except (OSError, ValueError):
         return []
-    drawn = confusion(matrix, names, "Confusion matrix of test, each row in per cent of the class")
+    drawn = confusion(
+        matrix,
+        [csv_text(name) for name in names],
+        "Confusion matrix of test, each row in per cent of the class",
+    )
     drawn.save(folder / "confusion.svg")
     return [folder / "confusion.svg"]
 

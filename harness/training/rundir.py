@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.text import storable, storable_json
+from harness.text import csv_cell, storable, storable_json
 
 SCHEMA = 1
 """Raised when files of a run come to mean something else."""
@@ -115,7 +115,7 @@ class RunDir:
     def _write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         with open(self.path / name, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow([storable(name) for name in columns])
+            writer.writerow([csv_cell(storable(name)) for name in columns])
             writer.writerows([_stored(cell) for cell in row] for row in rows)
 
 
@@ -127,7 +127,7 @@ def _cell(value: Any) -> Any:
 
 
 def _stored(cell: Any) -> Any:
-    return storable(cell) if isinstance(cell, str) else cell
+    return csv_cell(storable(cell)) if isinstance(cell, str) else cell
 
 
 @functools.cache

@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 
 from harness.analysis import chart
 from harness.analysis.chart import BLUE, GREY, INK, ORANGE, WIDTH, Canvas, Picture
+from harness.analysis.classes import in_order
 
 _MOST_CLASSES = 30
 _MOST_CELLS = 20
+_SLOPED = 72.0
+"""Height of the names below a matrix where they stand along a slope."""
+
 _LIGHT, _DARK = np.array([247, 250, 253]), np.array([8, 60, 110])
 
 
@@ -22,7 +26,7 @@ def class_recalls(classes: pd.DataFrame, recipe: str) -> Picture:
         classes: Rows of `harness.analysis.classes.class_differences` for one recipe.
         recipe: What it is called.
     """
-    order = classes.sort_values(["train_count", "class"], ascending=[False, True])
+    order = in_order(classes)
     if len(order) > _MOST_CLASSES:
         return _recalls_by_count(order, recipe)
     left, top, step = 150, 40, 22
@@ -91,7 +95,9 @@ def confusion(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> Pi
     count = len(names)
     left, side = 92.0, WIDTH - 100.0
     cell, top = side / count, 26.0
-    canvas = Canvas(top + side + 78)
+    upright = all(chart.cut(name, cell, 11.5) == chart.plain(name) for name in names)
+    # names that are wider than their cell stand along a slope, where each has the same room
+    canvas = Canvas(top + side + (30 if upright else _SLOPED))
     canvas.text(left + side / 2, 16, "predicted class", "middle", GREY, 11.5)
     if count > _MOST_CELLS:
         canvas.image(left, top, side, side, chart.png(colours.astype(np.uint8)))
@@ -101,9 +107,13 @@ def confusion(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> Pi
         for i in range(count):
             y = top + cell * (i + 0.5) + 4
             canvas.text(left - 6, y, names[i], "end", size=11.5, room=left - 8)
-            canvas.text(
-                left + cell * (i + 0.5), top + side + 14, names[i], "middle", size=11.5, room=cell
-            )
+            x = left + cell * (i + 0.5)
+            if upright:
+                canvas.text(x, top + side + 14, names[i], "middle", size=11.5)
+            else:
+                size = min(11.5, cell * 0.95)
+                at = x + size / 3, top + side + 10
+                canvas.text(*at, names[i], "end", size=size, room=_SLOPED * 1.25, turn=-45)
             for j in np.flatnonzero(share[i]).tolist():
                 place = (left + cell * j, top + cell * i, cell)
                 _square(canvas, place, float(share[i, j]), _colour(colours[i, j]))

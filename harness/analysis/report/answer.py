@@ -13,7 +13,7 @@ from harness.analysis.tables import records
 from harness.analysis.words import holm_says, in_words, joined, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
-from harness.metrics import metric_of
+from harness.metrics import POINTS, metric_of
 
 Row = dict[str, Any]
 
@@ -31,7 +31,7 @@ def answer(found: Findings) -> list[list[str]]:
     """Return the answer for each dataset and model in sentences, the headline first."""
     if not found.panels:
         return [["No run is done yet, so there is nothing to compare."]]
-    parts = (_headline, _anew, _search, _confirmation, _factors, _dependence, _classes)
+    parts = (_headline, _anew, _rare_class, _search, _confirmation, _factors, _dependence, _classes)
     return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
 
 
@@ -117,6 +117,31 @@ def _anew(found: Findings, panel: Panel) -> Iterator[str]:
             )
         else:
             yield f"For new {found.sample}s of this kind the interval is {anew}."
+
+
+def is_of_two(board: pd.DataFrame) -> bool:
+    """Whether the rows of a leaderboard are of two classes, one of them rarer."""
+    return "rare_recall" in board and bool(board["rare_recall"].notna().any())
+
+
+def _rare_class(found: Findings, panel: Panel) -> Iterator[str]:
+    """Say what becomes of the rarer of two classes, where doing nothing can be compared with."""
+    board = of_panel(found.board, panel)
+    recipe = found.chosen.get(panel)
+    now, before = (of_recipe(found.board, panel, name) for name in (recipe, NOTHING))
+    if recipe == NOTHING or not is_of_two(board) or now is None or before is None:
+        return
+    changes = [
+        f"{words} goes from {POINTS.value(before[name])} to {POINTS.value(now[name])} %"
+        for name, words in (
+            ("rare_average_precision", "average precision"),
+            ("rare_precision", "precision"),
+            ("rare_recall", "recall"),
+        )
+    ]
+    rows = of_panel(found.classes, panel)
+    known = rows.sort_values("train_count")["name"].iloc[0] if len(rows) else ""
+    yield f"Of the rarer class{f' {known}' if known else ''}, {joined(changes)}."
 
 
 def _search(found: Findings, panel: Panel) -> Iterator[str]:

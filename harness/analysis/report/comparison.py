@@ -15,7 +15,7 @@ from harness.analysis.compare import Panel
 from harness.analysis.effects import ESTIMANDS, POOLED
 from harness.analysis.findings import Findings
 from harness.analysis.report import cells
-from harness.analysis.report.answer import has_val, margin, of_panel, where
+from harness.analysis.report.answer import has_val, is_of_two, margin, of_panel, where
 from harness.analysis.report.document import (
     Block,
     Cell,
@@ -29,6 +29,7 @@ from harness.analysis.tables import records
 from harness.analysis.words import axis_of, holm_says, in_words, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
+from harness.metrics import FEW, OF_TWO, POINTS, Unit
 
 RECIPES = "Recipes"
 """Title of the chapter with the leaderboards."""
@@ -91,7 +92,8 @@ def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
     gains = {row["recipe"]: row for row in records(of_panel(found.gains, panel))}
     each = _each(found, panel)
     span = _span(each, gains)
-    unit, share = unit_of(metric), unit_of("accuracy")
+    unit, further = unit_of(metric), _further(found, rows)
+    has_val_column = has_val(found, panel)
     made = []
     for row in records(rows)[:MOST_ROWS]:
         recipe, of = row["recipe"], gains.get(row["recipe"], {})
@@ -108,7 +110,8 @@ def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
                 replace(gained, text=said),
                 Cell("", low, strip=drawn),
                 cells.interval(of.get("new_low", math.nan), of.get("new_high", math.nan), metric),
-                *(cells.number(row.get(name), share) for name in ("few", "worst_class")),
+                *([cells.number(row.get("val"), unit)] * has_val_column),
+                *(cells.number(row.get(name), of_unit) for name, _, of_unit in further),
                 Cell(f"{row['n']}{failed}", row["n"]),
             ]
         )
@@ -126,11 +129,33 @@ def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
             f"[95 %] on new {found.sample}s",
             f"interval of that difference on new {found.sample}s of this kind",
         ),
-        Column("rare", f"recall of classes with fewer than 20 training {found.sample}s, %"),
-        Column("worst", "recall of the worst class, %"),
+        *([Column("val", f"mean {label} on val, which the order goes by")] * has_val_column),
+        *(column for _, column, _ in further),
         Column("runs"),
     ]
     return Table(columns, made, _board_caption(found, panel, len(rows)), tall=True)
+
+
+def _further(found: Findings, rows: pd.DataFrame) -> list[tuple[str, Column, Unit]]:
+    """Return column, head and unit of what stands beside the primary metric.
+
+    With two classes: average precision, precision and recall of the rarer one, which balanced
+    accuracy does not show. Else the recall of rare classes, and of the worst.
+    """
+    if is_of_two(rows):
+        shown = [
+            ("rare_average_precision", "rare AP"),
+            ("rare_precision", "rare precision"),
+            ("rare_recall", "rare recall"),
+        ]
+        made = [(name, Column(head, f"{in_words(name)}, %"), POINTS) for name, head in shown]
+    else:
+        rare = f"recall of classes with fewer than {FEW} training {found.sample}s, %"
+        made = [("few", Column("rare", rare), POINTS)]
+        made += [("worst_class", Column("worst", "recall of the worst class, %"), POINTS)]
+    own = [name for name in found.experiment.metrics if name in rows]
+    made += [(n, Column(f"{n}{unit_of(n).percent}", in_words(n)), unit_of(n)) for n in own]
+    return made
 
 
 def _board_caption(found: Findings, panel: Panel, rows: int) -> str:
@@ -140,8 +165,8 @@ def _board_caption(found: Findings, panel: Panel, rows: int) -> str:
     left = f" Predictions of {unread} not read." if found.not_detailed else ""
     folds = " (corrected for folds)" if found.experiment.folds else ""
     return (
-        f"Best {by} first; all figures are of test, means over seeds.{cut} Dots: one per seed."
-        f" Intervals are Student's{folds}, of paired differences, each by itself. "
+        f"Best {by} first; figures are of test but for val, means over seeds.{cut} Dots: one per "
+        f"seed. Intervals are Student's{folds}, of paired differences, each by itself. "
         f"{cells.LEGEND} ±{margin(found)}.{left}"
     )
 
@@ -233,7 +258,8 @@ def _lost(rows: list[dict[str, Any]]) -> str:
 
 def _other_effects(found: Findings, panel: Panel) -> Iterator[Table]:
     rows = of_panel(found.other_effects, panel)
-    names = [name for name in _OTHERS if len(rows) and (rows["metric"] == name).any()]
+    wanted = dict.fromkeys([*found.experiment.metrics, *_OTHERS, *OF_TWO])
+    names = [name for name in wanted if len(rows) and (rows["metric"] == name).any()]
     if not names:
         return
     made = []

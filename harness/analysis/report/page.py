@@ -50,7 +50,7 @@ def document(found: Findings, misses: Thumbnails | None = None) -> Document:
     lead = " · ".join([*([experiment.description] if experiment.description else []), *parts])
     chapters = [made for make in _CHAPTERS if (made := make(found)) is not None]
     if misses is not None and misses.rows:
-        title = "Worst misses of rare classes"
+        title = "Worst misses"
         chapters.insert(-3, Section(title, [Part("", [misses])]))
     foot = f"Written {time.strftime('%Y-%m-%d %H:%M')} by: {found.command('report')}. "
     foot += "Beside this page: report.md, report.json and a CSV file for each table."

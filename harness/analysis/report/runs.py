@@ -1,9 +1,10 @@
 """The chapters on what is behind the comparison: classes, curves, calibration, runs, protocol."""
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis import curves, plots
-from harness.analysis.classes import FEW_IMAGES
+from harness.analysis.classes import FEW_IMAGES, in_order
 from harness.analysis.compare import Panel
 from harness.analysis.findings import Findings
 from harness.analysis.report import cells
@@ -21,16 +22,18 @@ from harness.analysis.tables import DONE, records
 from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
 from harness.experiment.design import NOTHING
+from harness.metrics import FEW, MANY, POINTS
 
 MOST_CLASSES = 20
+MOST_MEASURED = 100
 MOST_RECIPES = 40
 _SEEDS = 20
 """Runs per recipe that curves, calibration and confusion are drawn from."""
 
 _GROUPS = (
-    ("recall_many", "> 100 in training"),
-    ("recall_medium", "20–100"),
-    ("recall_few", "< 20"),
+    ("recall_many", f"> {MANY} in training"),
+    ("recall_medium", f"{FEW}–{MANY}"),
+    ("recall_few", f"< {FEW}"),
     ("worst_class_recall", "worst class"),
 )
 
@@ -51,7 +54,8 @@ def _classes(found: Findings, panel: Panel) -> list[Block]:
         caption += f"of a class with fewer than {FEW_IMAGES} test {found.sample}s."
         picture = plots.class_recalls(rows[rows["recipe"] == recipe], recipe)
         blocks.append(Figure(picture, caption))
-    blocks += [table for table in (_by_group(found, panel), _heat_map(found, rows)) if table]
+    tables = (_measures(found, rows, shown), _by_group(found, panel), _heat_map(found, rows))
+    blocks += [table for table in tables if table]
     return blocks
 
 
@@ -62,6 +66,34 @@ def _shown(found: Findings, panel: Panel) -> list[str]:
     chosen = found.chosen.get(panel)
     first = [chosen] if chosen in order else []
     return [*first, *(recipe for recipe in order if recipe not in first)]
+
+
+def _measures(found: Findings, rows: pd.DataFrame, shown: list[str]) -> Table | None:
+    """Return precision, recall and F1 of each class, under doing nothing and the best recipe."""
+    if rows.empty:
+        return None
+    recipes = [NOTHING, *shown[:1]]
+    of = {(row["recipe"], row["class"]): row for row in records(rows)}
+    recipes = [recipe for recipe in recipes if (rows["recipe"] == recipe).any()]
+    made = []
+    for row in records(in_order(rows).tail(MOST_MEASURED)):
+        line = [cells.text(row["name"], 30), Cell(f"{row['train_count']:g}", row["train_count"])]
+        line.append(Cell(str(row["support"]), row["support"]))
+        for name in ("precision", "value", "f1"):
+            for recipe in recipes:
+                known = of.get((recipe, row["class"]), {})
+                line.append(cells.number(known.get(name), POINTS))
+        made.append(line)
+    columns = [Column("class", wide=True), Column("train"), Column("test")]
+    for name in ("precision", "recall", "F1"):
+        columns += [
+            Column(f"{name}, {_short(recipe)}", f"{name} under {recipe}, %") for recipe in recipes
+        ]
+    caption = f"Means over seeds on test, in per cent; {found.sample}s of each class in training "
+    caption += "and test beside it."
+    if len(in_order(rows)) > MOST_MEASURED:
+        caption += f" The {MOST_MEASURED} rarest classes; all are in classes.csv."
+    return Table(columns, made, caption, tall=True)
 
 
 def _by_group(found: Findings, panel: Panel) -> Table | None:
@@ -96,8 +128,8 @@ def _heat_map(found: Findings, rows: pd.DataFrame) -> Table | None:
     if rows.empty:
         return None
     known = rows[["class", "name", "train_count", "support", "few_images"]]
-    every = known.drop_duplicates("class").sort_values(["train_count", "class"])
-    few = records(every.head(MOST_CLASSES))[::-1]
+    every = in_order(known)
+    few = records(every.tail(MOST_CLASSES))
     recipes = [r for r in rows["recipe"].unique() if r != NOTHING][:MOST_RECIPES]
     by = {(row["recipe"], row["class"]): row for row in records(rows)}
     if not recipes:
@@ -147,7 +179,9 @@ def confusion(found: Findings) -> Section | None:
 
 
 def _confusion(found: Findings, panel: Panel) -> list[Block]:
+    rows = of_panel(found.classes, panel)
     names = _class_names(found, panel)
+    order = in_order(rows)["class"].tolist() if len(rows) else []
     blocks: list[Block] = []
     for recipe in [NOTHING, *_shown(found, panel)[:1]]:
         paths = _paths(found, panel, recipe)
@@ -155,13 +189,14 @@ def _confusion(found: Findings, panel: Panel) -> list[Block]:
         if matrix is None or len(matrix) != len(names):
             continue
         pairs = curves.most_confused(matrix, names, 5)
+        drawn, ordered = matrix[np.ix_(order, order)], [names[k] for k in order]
         said = [
             f"{row['true']} as {row['as']} ({100 * row['share']:.0f} %)" for row in records(pairs)
         ]
         caption = f"{recipe}: rows are true classes, in per cent of the class, over "
         caption += f"{counted(len(paths), 'run')}. "
         caption += f"Most often mistaken: {'; '.join(said)}." if said else "No mistakes."
-        blocks.append(Figure(plots.confusion(matrix, names, f"Confusion of {recipe}"), caption))
+        blocks.append(Figure(plots.confusion(drawn, ordered, f"Confusion of {recipe}"), caption))
     return blocks
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 from pydantic_core import to_json
 
-from harness.analysis.chart import Picture
+from harness.analysis.chart import Picture, plain
 from harness.analysis.findings import Findings
 from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Block, Cell, Document, Figure, Table
 from harness.execution.store import write_atomically
+from harness.text import csv_cell, storable
 
 SCHEMA = 1
 """Raised when ``report.json`` comes to mean something else."""
@@ -44,13 +45,19 @@ def write(found: Findings, document: Document, folder: Path) -> list[Path]:
         "report.json": to_json(data(found, document), indent=1).decode(),
     }
     tables = tidy(found)
-    texts |= {f"{name}.csv": table.to_csv(index=False) for name, table in tables.items()}
+    texts |= {f"{name}.csv": _csv(table) for name, table in tables.items()}
     for name, text in texts.items():
         write_atomically(folder / name, text.rstrip("\n"))
     for stale in folder.glob("*.csv"):
         if stale.name not in texts:
             stale.unlink()
     return [folder / name for name in texts]
+
+
+def _csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV in which no name is a formula to a spreadsheet."""
+    named = table.map(lambda cell: csv_cell(storable(cell)) if isinstance(cell, str) else cell)
+    return named.rename(columns=csv_cell).to_csv(index=False)
 
 
 def tidy(found: Findings) -> dict[str, pd.DataFrame]:
@@ -171,9 +178,18 @@ def _rendered(template: str, **values: Any) -> str:
 
     source = resources.files(__package__).joinpath(template).read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finished,
     )
     return environment.from_string(source).render(**values)
+
+
+def _finished(value: Any) -> Any:
+    """Return a value as the page may hold it; what is mark-up already stays."""
+    return plain(value) if type(value) is str else value
 
 
 def _grouped(blocks: Iterable[Block]) -> Iterator[tuple[str, list[Block]]]:
@@ -186,7 +202,9 @@ def _breakable(text: str) -> Any:
     """Return text whose lines may end after a plus sign within a name, not after that of +5.3."""
     import markupsafe
 
-    return markupsafe.Markup(re.sub(r"(?<=[\w)])\+(?=\w)", "+<wbr>", str(markupsafe.escape(text))))
+    return markupsafe.Markup(
+        re.sub(r"(?<=[\w)])\+(?=\w)", "+<wbr>", str(markupsafe.escape(plain(text))))
+    )
 
 
 def _shade(share: float) -> str:

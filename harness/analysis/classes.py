@@ -90,8 +90,9 @@ def class_differences(table: pd.DataFrame, measure: str = "recall") -> pd.DataFr
     One row per `GROUP` and class: ``class, name, train_count, support`` (test images, over all
     folds), ``value`` (mean over runs), the means of the other measures, ``nothing`` (that of
     doing nothing), ``gain`` with its 95 % interval ``low, high`` over seeds on this test set and
-    ``pairs``; ``few_images``; and of recall, for such classes, ``wilson_low, wilson_high``: what so few images say of the recall
-    itself. Many classes are compared at once: exploratory, without p-values.
+    ``pairs``; ``few_images``; and of recall, for such classes, ``wilson_low, wilson_high``: what
+    so few images say of the recall itself. Many classes are compared at once: exploratory,
+    without p-values.
 
     Args:
         table: From `class_table`.

@@ -274,8 +274,18 @@ def report(
     """
     from harness.cli import report as verb
 
-    shown = (thumbnails, file_names, misses or [])
-    verb.run(file, *reading.changes, results, margin, *shown, brief, opened, reading.as_json)
+    verb.run(
+        file,
+        *reading.changes,
+        results,
+        margin,
+        thumbnails,
+        file_names,
+        misses or [],
+        brief,
+        opened,
+        reading.as_json,
+    )
 
 
 @app.command()

@@ -12,10 +12,9 @@ import pandas as pd
 from harness.analysis import intervals
 from harness.analysis.images import ImageScores
 from harness.analysis.intervals import MARGIN, Interval
-from harness.analysis.rescored import STORED
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL, measured
 from harness.experiment.design import NOTHING
-from harness.metrics import OF_TWO, metric_of
+from harness.metrics import metric_of
 
 Panel = tuple[str, str, str]
 """Dataset, reference, model."""
@@ -145,8 +144,7 @@ def _columns(done: pd.DataFrame, metric: str) -> dict[str, tuple[str, Any]]:
         "medium": ("test_recall_medium", "mean"),
         "few": ("test_recall_few", "mean"),
         "worst_class": ("test_worst_class_recall", "mean"),
-        **{name: (f"test_{name}", "mean") for name in OF_TWO},
-        **{name: (f"test_{name}", "mean") for name in measured(done) if name not in STORED},
+        **{name: (f"test_{name}", "mean") for name in measured(done)},
         "seconds": ("seconds", "median"),
     }
     return {name: pair for name, pair in wanted.items() if pair[0] in done}

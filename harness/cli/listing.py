@@ -50,22 +50,22 @@ def run(kind: str | None, plugins: Sequence[str], as_json: bool) -> None:
 
 
 def _keys(name: str, kinds: Sequence[str], as_json: bool) -> None:
-    """Print the keys of a dataset, strategy or model."""
+    """Print the keys of a dataset, strategy, metric or model."""
     from harness.cli.keys import keys_of, told
     from harness.experiment.model_names import model_names
     from harness.experiment.spec import Model
 
     found: dict[str, tuple[type[BaseModel], str]] = {}
-    for registry in (datasets, strategies):
+    for registry in (datasets, strategies, metrics):
         if name in registry:
             found[registry.kind] = registry.get(name), registry.get(name).summary()
     if name in model_names() or name.startswith("timm/"):
         found["model"] = Model, "a network; the keys are the same for every model"
     if not found:
-        known = [*kinds, *datasets, *strategies, *model_names()]
+        known = [*kinds, *datasets, *strategies, *metrics, *model_names()]
         raise ConfigError(
-            f"list {name}: neither a kind ({', '.join(kinds)}) nor the name of a dataset, strategy "
-            f"or model{did_you_mean(name, known)}"
+            f"list {name}: neither a kind ({', '.join(kinds)}) nor the name of a dataset, "
+            f"strategy, metric or model{did_you_mean(name, known)}"
         )
     if as_json:
         print_json({kind: {name: keys_of(cls)} for kind, (cls, _) in found.items()})

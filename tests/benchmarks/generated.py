@@ -129,6 +129,10 @@ class Generator:
         if self._val:
             half = evaluate(probabilities[::2], self._labels[::2], self._counts)
             splits = {"val": half, "test": test}
+            arrays["val_probabilities"], arrays["val_labels"] = (
+                probabilities[::2],
+                self._labels[::2],
+            )
         folder.write_per_class(self._names, {name: e.per_class for name, e in splits.items()})
         folder.write_confusion(self._names, test.confusion)
         folder.write_predictions(**arrays)

@@ -68,7 +68,8 @@ def test_an_unknown_kind_is_refused_with_what_there_is(capsys):
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
         "error: list strategys: neither a kind (strategies, datasets, models, metrics, "
-        "experiments) nor the name of a dataset, strategy, metric or model; did you mean 'strategies'?\n"
+        "experiments) nor the name of a dataset, strategy, metric or model; "
+        "did you mean 'strategies'?\n"
     )
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.terminal import Terminal
-from harness.text import storable, visible, visible_json
+from harness.text import csv_cell, csv_text, storable, visible, visible_json
 
 EVERYTHING = st.text(st.characters(codec=None, exclude_categories=()))
 MOVES_THE_CURSOR = "rare\x1b[2J\x1b]0;title\x07\r\x9b1Aclass\u202e\x00"
@@ -74,3 +74,25 @@ def test_a_console_shows_control_characters_escaped_and_keeps_a_table_straight()
     assert one.rstrip().rindex("1") == two.rstrip().rindex("2")
     assert "[bold]common[/bold] :smile:" in two
     assert "\x1b[31m" in text
+
+
+@given(EVERYTHING | st.text("'=+-@\t\r1.e", max_size=6))
+def test_a_cell_is_no_formula_and_reads_back(text: str) -> None:
+    cell = csv_cell(text)
+    assert csv_text(cell) == text
+    try:
+        float(cell)
+    except ValueError:
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_only_what_a_spreadsheet_would_compute_is_quoted() -> None:
+    assert csv_cell('=HYPERLINK("x")') == '\'=HYPERLINK("x")'
+    assert csv_cell("-2+3") == "'-2+3"
+    assert [csv_cell(text) for text in ("-1", "+0.5", "'s-Hertogenbosch", "a=b", "")] == [
+        "-1",
+        "+0.5",
+        "'s-Hertogenbosch",
+        "a=b",
+        "",
+    ]

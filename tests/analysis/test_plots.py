@@ -109,6 +109,16 @@ def test_confusion_matrices_of_any_size(count):
     assert ("<image" in picture.svg) == (count > 20)
 
 
+def test_eight_short_names_below_a_matrix_are_whole():
+    names = ["akiec", "bcc", "bkl", "df", "melanoma", "nevus", "vascular", "scc"]
+    picture = plots.confusion(np.eye(8, dtype=int), names, "Confusion")
+    for name in names:
+        assert picture.svg.count(f">{name}</text>") == 2
+    assert "…" not in picture.svg
+    few = plots.confusion(np.eye(3, dtype=int), names[:3], "Confusion")
+    assert "rotate" not in few.svg
+
+
 def test_curves_and_calibration(make):
     runs = load_results(make().store.path)
     curves = learning_curves(runs, f"val/{METRIC}")

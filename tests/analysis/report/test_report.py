@@ -16,7 +16,9 @@ from statsmodels.stats.multitest import multipletests
 
 from harness.analysis.findings import CONFIRMED, find
 from harness.analysis.intervals import EXPLORATORY
+from harness.analysis.report import cells
 from harness.analysis.report.answer import answer, compared
+from harness.analysis.report.document import Table
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.tuned import Searched
@@ -252,6 +254,59 @@ def test_names_of_classes_do_no_harm(make, report, name):
     classes = pd.read_csv(files["classes.csv"], keep_default_na=False)
     assert name in set(classes["name"])
     Page(text_of(files, "brief.html"))
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "@x", "-y", "\tz", "'=q"])
+def test_no_cell_of_a_name_is_a_formula_and_the_page_has_it_as_it_is(make, report, name):
+    made = make(names=(name, "b", "c"), per_class=12, keys={"recipes": {"=own": ["smote"]}})
+    found, _, files = report(made)
+    assert name in set(found.classes["name"])
+    for file in files.values():
+        if file.suffix == ".csv":
+            with open(file, newline="", encoding="utf-8") as stream:
+                cells = [cell for row in csv.reader(stream) for cell in row if cell]
+            assert not [c for c in cells if c[0] in "=+-@\t\r" and not is_number(c)]
+    classes = pd.read_csv(files["classes.csv"], keep_default_na=False)
+    assert f"'{name}" in set(classes["name"])
+    assert "'=own" in set(classes["recipe"])
+
+
+def is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def test_control_characters_of_names_are_written_out_in_the_page(make, report):
+    made = make(names=("a\x1b[2J\x7f\u202e", "b", "c"), per_class=12)
+    _, _, files = report(made)
+    for name in ("index.html", "brief.html", "report.md"):
+        text = text_of(files, name)
+        assert not set(text) & {"\x1b", "\x7f", "\u202e"}
+        assert r"a\x1b[2J" in text or "a\\\\x1b" in text
+
+
+def test_each_class_has_precision_recall_and_f1_in_one_order(make, report):
+    made = make(worth=HELPS, counts=(9, 200, 9, 40))
+    found, page, _ = report(made)
+    (part,) = page.chapter("Classes")
+    table = next(b for b in part.blocks if isinstance(b, Table) and b.columns[0].name == "class")
+    assert [row[0].text for row in table.rows] == ["b", "d", "a", "c"]
+    rows = found.classes.set_index(["recipe", "name"])
+    chosen = next(iter(found.chosen.values()))
+    head = [column.name for column in table.columns]
+    assert head[3:5] == ["precision, nothing", f"precision, {cells.text(chosen, 16).text}"]
+    assert table.rows[2][3].text == f"{100 * rows.loc[('nothing', 'a'), 'precision']:.1f}"
+    assert table.rows[2][8].text == f"{100 * rows.loc[(chosen, 'a'), 'f1']:.1f}"
+    heat = part.blocks[-1]
+    assert [column.name.rstrip("*") for column in heat.columns[1:]] == ["b", "d", "a", "c"]
+    (confusion,) = page.chapter("Confusion")
+    svg = confusion.blocks[0].picture.svg
+    assert [svg.index(f">{name}</text>") for name in "bdac"] == sorted(
+        svg.index(f">{name}</text>") for name in "bdac"
+    )
 
 
 def test_names_of_recipes_and_datasets_do_no_harm(make, report):

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import webbrowser
@@ -164,9 +165,18 @@ def test_misses_are_drawn_from_the_data(report, capsys):
     compose.run_experiment("it.yaml", settings=settings, executor="inline", track=False)
     made = reporting.report(experiment, Path("results"))
     page = made.files[0].read_text()
-    assert "Worst misses of rare classes" in page
+    assert "Worst misses" in page
     assert page.count('src="data:image/png;base64,') >= 5
     assert "taken for" in page
+    name = re.search(r"sure \(([^)]+)\)", page)[1]
+    own = reporting.report(experiment, Path("results"), file_names=False, classes=["9", "0"])
+    page = own.files[0].read_text()
+    assert "sure (" not in page
+    assert f"({name})" not in page
+    assert set(re.findall(r"class (\d)</h3>", page)) <= {"9", "0"}
+    assert "class 9</h3>" in page
+    wrong = reporting.report(experiment, Path("results"), classes=["x"])
+    assert "there is no class &#39;x&#39;" in wrong.files[0].read_text()
     bare = reporting.report(experiment, Path("results"), thumbnails=False)
     assert "Worst misses" not in bare.files[0].read_text()
 

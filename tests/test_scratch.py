@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness import scratch
+from harness.execution.executors.handle import SlotHandle
 
 HOLDS = """
 import time
 from harness import scratch
+
 with scratch.folder() as folder:
     (folder / "checkpoint.latest").write_bytes(bytes(1000))
     print(folder, flush=True)
@@ -71,3 +74,50 @@ def test_what_is_not_ours_stays(temporary: Path) -> None:
     with scratch.folder():
         pass
     assert sorted(temporary.iterdir()) == [file, folder]
+
+
+@pytest.fixture
+def left(temporary: Path) -> Path:
+    """A folder whose process was killed."""
+    start = [sys.executable, "-c", HOLDS]
+    with subprocess.Popen(start, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        held = Path(process.stdout.readline().strip())
+        process.kill()
+    assert held.exists()
+    return held
+
+
+def test_every_command_removes_what_one_before_left(left: Path) -> None:
+    from harness.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["list", "strategies"])
+    assert not left.exists()
+
+
+def test_whoever_ends_a_slot_removes_what_it_left(left: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=print)
+    process.start()
+    process.join()
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    SlotHandle(0, None, process, ours).end()
+    assert not left.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right on Windows")
+def test_a_link_to_another_folder_is_not_followed(temporary: Path, tmp_path_factory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / ".lock").touch()
+    (other / "run").mkdir()
+    (temporary / "harness-run-x").symlink_to(other)
+    scratch.sweep()
+    assert (other / "run").exists()
+
+
+def test_a_process_that_is_about_to_be_killed_drops_what_it_has(temporary: Path) -> None:
+    scratch.make()
+    scratch.make()
+    scratch.drop_all()
+    assert list(temporary.iterdir()) == []

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from harness.errors import TrackingError, UnreachableError
 from harness.tracking.address import DATABASE, Address, sqlite
 
@@ -13,16 +15,25 @@ _ANEW = "`harness sync` makes a new one of the results"
 def make_database(results: Path) -> None:
     """Have MLflow make the database of a results folder beside its place, where there is none.
 
-    It takes seconds and many transactions: ended in the middle, it would be neither new nor whole.
+    It takes seconds and many transactions: ended in the middle, it would be neither new nor whole,
+    and two processes that make it at once both fail.
     """
     place = results / DATABASE
     if place.exists():
         return
+    results.mkdir(parents=True, exist_ok=True)
+    lock = results / f".{DATABASE}.lock"
+    with filelock.FileLock(lock):
+        if not place.exists():  # by who held the lock before us
+            _make(place)
+        lock.unlink(missing_ok=True)  # whoever waits for it finds the database
+
+
+def _make(place: Path) -> None:
     from mlflow import MlflowClient
 
-    results.mkdir(parents=True, exist_ok=True)
-    made = results / f".{DATABASE}.new"
-    for left in results.glob(f"{made.name}*"):
+    made = place.with_name(f".{DATABASE}.new")
+    for left in place.parent.glob(f"{made.name}*"):
         left.unlink()
     client = MlflowClient(tracking_uri=sqlite(made))
     client.search_experiments(max_results=1)

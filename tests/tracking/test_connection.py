@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import TrackingError, UnreachableError
 from harness.tracking.address import resolve
+from harness.tracking.database import make_database
 from harness.tracking.mlflow import Connection
 
 
@@ -173,6 +174,38 @@ def test_making_a_database_is_silent_and_sends_nothing(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "new" / "mlflow.db").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_two_commands_that_need_a_new_database_make_one(tmp_path, monkeypatch):
+    import mlflow
+
+    made, meet = [], threading.Barrier(2)
+
+    class Client:
+        def __init__(self, tracking_uri):
+            made.append(tracking_uri)
+            self._tracking_client = self.store = self.engine = self
+
+        def search_experiments(self, max_results):
+            time.sleep(0.2)  # the other one is here meanwhile
+            (tmp_path / ".mlflow.db.new").write_text("whole")
+
+        def dispose(self):
+            pass
+
+    monkeypatch.setattr(mlflow, "MlflowClient", Client)
+
+    def make():
+        meet.wait(10)
+        make_database(tmp_path)
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 MAKES = """

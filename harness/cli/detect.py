@@ -18,7 +18,8 @@ from harness.datasets.table_file import read_cells
 from harness.errors import ConfigError, DataError, counted, did_you_mean, listing
 from harness.registry import datasets
 
-_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+_PACKED = (".csv.gz", ".tsv.gz")
+_TABLES = (".csv", ".tsv", ".parquet", ".pq", *_PACKED)
 _WIDEST = 500
 
 
@@ -81,6 +82,8 @@ def look(path: Path, asked: Asked = Asked()) -> Found:
 
 def _refuse_foreign(path: Path) -> None:
     kind = path.suffix.lower()
+    if path.name.lower().endswith(_PACKED):
+        return
     if kind in IMAGE_FORMATS:
         raise ConfigError(f"{path} is one image; give the folder that holds the class folders")
     if kind in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
@@ -96,7 +99,7 @@ def _folder(path: Path, asked: Asked) -> Found:
     tables = [
         path / name
         for name in sorted(os.listdir(place))
-        if os.path.splitext(name)[1].lower() in _TABLES and not name.startswith(".")
+        if name.lower().endswith(_TABLES) and not name.startswith(".")
     ]
     listings, doubts = _listings(tables, asked)
     try:
@@ -145,7 +148,7 @@ def _listings(tables: list[Path], asked: Asked) -> tuple[list[Found], list[Confi
 
 
 def _columns_of(table: Path) -> int:
-    if table.suffix.lower() in (".parquet", ".pq"):
+    if table.suffix.lower() in (".parquet", ".pq", ".gz"):
         return 0
     with open(table.expanduser(), encoding="utf-8", errors="replace") as file:
         return file.readline(1_000_000).count(",")
@@ -194,7 +197,7 @@ def _file(path: Path, asked: Asked) -> Found:
     if names is None:
         _refuse_elsewhere(path, columns, asked)
         roles = find_roles(path, columns, asked.label, bare=bare)
-        return _table(path, columns, roles, bare)
+        return _table(path, columns, cells, roles, bare)
     if bare:
         raise DataError(
             f"{path} lists images but has no header; add a first row with the names of the "
@@ -256,7 +259,7 @@ def _manifest(path: Path, names: NameColumn, roles: Roles, missing: int) -> Foun
     return Found("manifest", fields, comments, tuple(remarks))
 
 
-def _table(path: Path, columns: Columns, roles: Roles, bare: bool) -> Found:
+def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -> Found:
     last = roles.label == list(columns)[-1]
     fields: dict[str, Any] = {"file": path.as_posix()}
     comments: dict[str, str] = {}
@@ -264,7 +267,7 @@ def _table(path: Path, columns: Columns, roles: Roles, bare: bool) -> Found:
     if bare and last:
         comments["label_column"] = "the last column; the file has no header"
     fields |= roles.others
-    dropped = identifiers(columns, {str(roles.label), *roles.others.values(), *roles.unused})
+    dropped = identifiers(columns, cells, {str(roles.label), *roles.others.values(), *roles.unused})
     dropped = (*roles.unused, *dropped)
     if len(dropped) + 1 + len(roles.others) >= len(columns):
         raise ConfigError(

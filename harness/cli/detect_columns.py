@@ -9,10 +9,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from harness.cli.detect_label import FEW_CLASSES, Columns, different, find_label, plain_name
-from harness.datasets.cells import Texts
+from harness.datasets.cells import Texts, texts
 from harness.datasets.column_text import numbers
 from harness.datasets.folders import SPLIT_WORDS
+from harness.datasets.numerals import looks_numeric
+from harness.datasets.table_columns import typed_columns
+from harness.errors import DataError
 
 _GROUP = re.compile(
     r"^(patient|subject|participant|person|individual|donor|user|animal|lesion|group|scene|video)s?"
@@ -133,16 +138,31 @@ def _straddle(groups: Texts, parts: Iterable[object]) -> bool:
     return len(set(zip(groups, parts, strict=True))) > len(set(groups))
 
 
-def identifiers(columns: Columns, taken: Collection[str]) -> tuple[str, ...]:
+def identifiers(columns: Columns, cells: pd.DataFrame, taken: Collection[str]) -> tuple[str, ...]:
     """Return the columns of a table that name its rows and say nothing about their class.
 
     Args:
         columns: The columns as text.
+        cells: The same as they stand in the file.
         taken: Columns that are something else.
     """
     return tuple(
-        name for name, values in columns.items() if name not in taken and _names_rows(name, values)
+        name
+        for name, values in columns.items()
+        if name not in taken and _names_rows(name, values) and not _is_measured(cells, name)
     )
+
+
+def _is_measured(cells: pd.DataFrame, name: str) -> bool:
+    """Whether a table reads a column of many texts as numbers, dates or durations, or asks how."""
+    if _IDENTIFIER.match(name.casefold()):
+        return False
+    try:
+        (column,), _ = typed_columns(cells[[name]], frozenset())
+    except DataError:  # too many categories, or commas of which a user must say what they are
+        found = [looks_numeric(text) for text in texts(cells[name]) if text]
+        return sum(found) > len(found) / 2
+    return column.numeric
 
 
 def _names_rows(name: str, values: Texts) -> bool:

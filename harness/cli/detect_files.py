@@ -59,7 +59,12 @@ def find_names(
         ConfigError: A folder that was given is not there.
     """
     own = Path(os.path.abspath(file.expanduser())).parent
-    able = {name: values for name, values in columns.items() if _could_name(values)}
+    measured = any(_is_measured(values) for values in columns.values())
+    able = {
+        name: values
+        for name, values in columns.items()
+        if _could_name(values) and not (measured and _counts_rows(values))
+    }
     absent = [str(folder) for folder in given if not folder.expanduser().is_dir()]
     if absent:
         raise ConfigError(f"--images: there is no folder {listing(absent)}")
@@ -89,6 +94,20 @@ def _could_name(values: Texts) -> bool:
     found = numbers(values)
     whole = found is None or bool((found[~np.isnan(found)] % 1 == 0).all())
     return whole and len(set(values) - {""}) > len(values) / 2
+
+
+def _is_measured(values: Texts) -> bool:
+    found = numbers(values)
+    return found is not None and bool((found[~np.isnan(found)] % 1 != 0).any())
+
+
+def _counts_rows(values: Texts) -> bool:
+    """Whether a column is a saved index: beside measurements it names no images.
+
+    A folder near a table may well hold images 0 to 600.
+    """
+    found = numbers(values)
+    return found is not None and found[0] in (0, 1) and bool((np.diff(found) == 1).all())
 
 
 class _Images:

@@ -164,12 +164,12 @@ def smaller(found: Found, budget: Budget) -> Found:
 def _one_spelling(
     warnings: Sequence[str], fields: dict[str, Any], comments: dict[str, str]
 ) -> tuple[str, ...]:
-    """Have labels that differ only in case or blanks counted as one class; say which."""
+    """Have labels that look alike counted as one class; say which."""
     alike = [warning for warning in warnings if "normalize_labels" in warning]
     if alike:
         fields["normalize_labels"] = True
         comments["normalize_labels"] = (
-            "labels that differ only in case or blanks are one class; without this line, several"
+            "labels that look alike to a person are one class; without this line, several"
         )
     return tuple(f"{warning.rpartition(';')[0]}; made one class" for warning in alike)
 

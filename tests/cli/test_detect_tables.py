@@ -1,0 +1,91 @@
+"""Tables as people and programs write them, as `harness new` reads them."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.cli import main
+from harness.cli.detect import look
+from harness.experiment.schema import load
+
+ROWS = 120
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def frame(**columns):
+    rng = np.random.default_rng(0)
+    label = ["rare" if k % 5 == 0 else "common" for k in range(ROWS)]
+    return pd.DataFrame({"a": rng.normal(size=ROWS).round(4), **columns, "label": label})
+
+
+def drafted(path):
+    with pytest.raises(SystemExit) as end:
+        main(["new", "x.yaml", "--data", str(path), "--force"])
+    assert end.value.code == 0
+    return load("x.yaml").datasets[0]
+
+
+@pytest.mark.parametrize("mark", ["#N/A", "None", "-", "NULL", "?", ""])
+@pytest.mark.parametrize("share", [0.02, 0.6])
+def test_numbers_with_marks_for_no_value_are_kept(mark, share):
+    marked = pd.Series(np.arange(ROWS) * 0.37).astype(object)
+    marked[np.random.default_rng(1).random(ROWS) < share] = mark
+    frame(b=marked).to_csv("t.csv", index=False)
+    dataset = drafted("t.csv")
+    assert "drop_columns" not in dataset.config()
+    assert dataset.columns()["b"].startswith("numbers; ")
+    assert dataset.indexed().shape == (2,)
+
+
+def test_decimal_commas_dates_and_durations_are_no_identifiers():
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(ROWS) * 7 % 113, "D")
+    wide = frame(
+        price=[f"{k * 1.37:.2f}".replace(".", ",") for k in range(ROWS)],
+        day=days.strftime("%Y-%m-%d"),
+        name=[f"n{k}" for k in range(ROWS)],
+    )
+    wide.to_csv("t.csv", sep=";", index=False)
+    assert look(Path("t.csv")).fields["drop_columns"] == ["name"]
+    missing = days.to_series().reset_index(drop=True)
+    missing[3] = pd.NaT
+    frame()[["label"]].assign(day=missing, lasted=missing - days[0]).to_parquet("t.parquet")
+    dataset = drafted("t.parquet")
+    assert "drop_columns" not in dataset.config()
+    assert dataset.indexed().shape == (2,)
+
+
+def test_a_saved_index_names_no_images_that_lie_nearby():
+    Path("photos").mkdir()
+    for k in range(ROWS):
+        cv2.imwrite(f"photos/{k}.png", np.full((4, 4, 3), k, np.uint8))
+    frame().to_csv("t.csv")
+    dataset = drafted("t.csv")
+    assert dataset.name == "table"
+    assert dataset.indexed().shape == (1,)
+    pd.DataFrame({"number": range(ROWS), "label": frame()["label"]}).to_csv("i.csv", index=False)
+    assert look(Path("i.csv")).name == "manifest", "where nothing is measured, it names images"
+
+
+def test_a_header_of_numbers_and_a_class_called_na():
+    table = frame()
+    table.columns = ["2001", "label"]
+    table["label"] = table["label"].replace("rare", "NA")
+    table.to_csv("t.csv", index=False)
+    dataset = drafted("t.csv")
+    assert dataset.indexed().class_names == ("NA", "common")
+    assert len(dataset.indexed().labels) == ROWS
+
+
+@pytest.mark.parametrize("place", ["t.csv.gz", "folder"])
+def test_a_packed_table_is_read(place):
+    Path("folder").mkdir()
+    frame().to_csv("folder/t.csv.gz", index=False)
+    frame().to_csv("t.csv.gz", index=False)
+    assert drafted(place).indexed().shape == (1,)

@@ -1,26 +1,29 @@
 """What lies at a path: class folders, a manifest of images or a table, and how to read it."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from harness.cli.detect_columns import Roles, find_roles, identifiers
 from harness.cli.detect_elsewhere import columns_of_images, question, refuse_embedded
 from harness.cli.detect_files import NameColumn, find_names
 from harness.cli.detect_label import Columns
+from harness.cli.inspect import named
 from harness.datasets import columns
 from harness.datasets.cells import Texts, label_cells, texts
 from harness.datasets.column_text import numbers
 from harness.datasets.folders import IMAGE_FORMATS, class_source
-from harness.datasets.table_file import read_cells
+from harness.datasets.table_file import Layout, read_cells
 from harness.errors import ConfigError, DataError, counted, did_you_mean, listing
+from harness.experiment.tree import Tree
 from harness.registry import datasets
 
 _PACKED = (".csv.gz", ".tsv.gz")
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", *_PACKED)
 _WIDEST = 500
+_LAYOUT = ("header", "delimiter", "encoding")
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,32 @@ class Asked:
         label: The label column of a file, or None to find it.
         images: Folders that the images of a file lie in, or none to find them.
         table: Whether a file is a table, although a column of it may name images.
+        settings: Fields of the dataset, such as its encoding.
     """
 
     label: str | None = None
     images: tuple[Path, ...] = ()
     table: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, sets: Sequence[str], label: str | None = None, images: Sequence[Path] = (), **more: Any
+    ) -> Self:
+        """Return what options say, and assignments such as ``encoding=cp1252``.
+
+        Raises:
+            ConfigError: One of them is no assignment.
+        """
+        tree = Tree("dataset", "{}")
+        for edit in sets:
+            tree.set(edit)
+        settings = tree.values
+        named = settings.pop("label_column", None)
+        places = settings.pop("images", [])
+        places = [Path(str(place)) for place in (places if isinstance(places, list) else [places])]
+        label = label if named is None else str(named)
+        return cls(label, tuple(images) or tuple(places), settings=settings, **more)
 
 
 def look(path: Path, asked: Asked = Asked()) -> Found:
@@ -70,7 +94,7 @@ def look(path: Path, asked: Asked = Asked()) -> Found:
     """
     place = path.expanduser()
     if place.is_dir():
-        return _folder(path, asked)
+        return with_settings(_folder(path, asked), asked)
     if not place.is_file():
         beside = os.listdir(place.parent) if place.parent.is_dir() else []
         raise ConfigError(
@@ -186,8 +210,20 @@ def _only_file(
 
 
 def _file(path: Path, asked: Asked) -> Found:
+    """Return what a file is, with the fields that the user set."""
+    return with_settings(_read(path, asked), asked)
+
+
+def with_settings(found: Found, asked: Asked) -> Found:
+    """Return what was found with the fields that the user set."""
+    return replace(found, fields={**found.fields, **asked.settings})
+
+
+def _read(path: Path, asked: Asked) -> Found:
+    chosen = {key: asked.settings[key] for key in _LAYOUT if key in asked.settings}
+    named("table", {"file": path.as_posix(), **chosen}, ())  # refuses values that are none
     try:
-        cells = read_cells(path.expanduser()).frame
+        cells = read_cells(path.expanduser(), Layout(**chosen)).frame
     except DataError as error:
         raise error.within(str(path)) from None
     refuse_embedded(path, cells)
@@ -266,6 +302,13 @@ def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -
     fields["label_column"] = -1 if bare and last else roles.label
     if bare and last:
         comments["label_column"] = "the last column; the file has no header"
+    missing = int((columns[str(roles.label)] == "").sum())
+    remarks = list(roles.remarks)
+    if missing:
+        rows = counted(missing, "row")
+        fields["unlabelled"] = "drop"
+        comments["unlabelled"] = f"{rows} without a label left out: an error without this line"
+        remarks.append(f"{rows} without a value in column '{roles.label}' left out")
     fields |= roles.others
     dropped = identifiers(columns, cells, {str(roles.label), *roles.others.values(), *roles.unused})
     dropped = (*roles.unused, *dropped)
@@ -278,4 +321,4 @@ def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -
     if dropped:
         fields["drop_columns"] = list(dropped)
         comments["drop_columns"] = "they name rows, classes or splits: nothing to learn from"
-    return Found("table", fields, comments, roles.remarks)
+    return Found("table", fields, comments, tuple(remarks))

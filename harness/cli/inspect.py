@@ -78,9 +78,9 @@ def standing_at(path: Path, sets: Sequence[str]) -> Dataset:
     from harness.cli.detect import Asked, look
     from harness.cli.settle import labelled, settled
 
-    label = next((edit[13:] for edit in sets if edit.startswith("label_column=")), None)
-    images = tuple(Path(edit[7:]) for edit in sets if edit.startswith("images="))
-    found = settled(labelled(look(path, Asked(label, images)), path))
+    found = labelled(look(path, Asked.of(sets)), path)
+    named(found.name, dict(found.fields), ())  # refuses what is no key of it
+    found = settled(found)
     for remark in found.remarks:
         err.print(f"note: {remark}", style="yellow", highlight=False, soft_wrap=True)
     return named(found.name, dict(found.fields), sets)

@@ -1,19 +1,23 @@
 """`harness new`: look at data, write an experiment file for it, and say what was seen."""
 
+import re
 import shlex
 from pathlib import Path
 
 from harness.cli.budget import Budget, chosen
-from harness.cli.detect import Asked, Found, look
+from harness.cli.detect import Asked, Found, look, with_settings
 from harness.cli.draft import text_of, work_of
 from harness.cli.inspect import named
 from harness.cli.portrait import Portrait, portrait_alone, show
 from harness.cli.settle import labelled, settled, smaller
 from harness.cli.shared import out
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError, DataError, HarnessError
 from harness.experiment.expand import Plan, expand
 from harness.experiment.schema import resolve
 from harness.experiment.tree import Tree
+
+_OFFERED = re.compile(r"`(encoding|decimal|thousands|na_values|header|delimiter): ([^`]+)`")
+"""A key by which a message says that a file can be read."""
 
 
 def run(file: Path, data: Path, asked: Asked, force: bool) -> None:
@@ -28,8 +32,16 @@ def run(file: Path, data: Path, asked: Asked, force: bool) -> None:
         raise ConfigError(f"{file} is a folder; name the experiment file to write in it")
     if place.exists() and not force:
         raise ConfigError(f"{file} exists already; --force overwrites it")
-    found = settled(labelled(look(data, asked), data))
-    seen = portrait_alone(named(found.name, dict(found.fields), ()))
+    try:
+        found = labelled(look(data, asked), data)
+        named(found.name, dict(found.fields), ())  # refuses what is no key of it
+        found = with_settings(settled(found), asked)
+        seen = portrait_alone(named(found.name, dict(found.fields), ()))
+    except DataError as error:
+        key = _OFFERED.search(str(error))
+        if key is None:
+            raise
+        raise DataError(f'{error} (here: --set "{key[1]}={key[2]}")') from None
     budget = chosen(work_of(seen))
     if budget.image_size != found.fields.get("image_size", budget.image_size):
         found = smaller(found, budget)

@@ -67,6 +67,10 @@ def new(
     table: Annotated[
         bool, typer.Option("--table", help="It is a table, though a column names images.")
     ] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Of the dataset: --set encoding=cp1252"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -78,7 +82,7 @@ def new(
     from harness.cli.detect import Asked
 
     cache_in(cache_dir)
-    verb.run(file, data, Asked(label, tuple(images or ()), table), force)
+    verb.run(file, data, Asked.of(sets or (), label, images or (), table=table), force)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Tables as people and programs write them, as `harness new` reads them."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -89,3 +90,65 @@ def test_a_packed_table_is_read(place):
     frame().to_csv("folder/t.csv.gz", index=False)
     frame().to_csv("t.csv.gz", index=False)
     assert drafted(place).indexed().shape == (1,)
+
+
+def told(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main(["new", "x.yaml", "--force", *arguments])
+    return end.value.code, capsys.readouterr()
+
+
+def test_how_a_file_is_written_can_be_said_and_stands_in_the_draft(capsys):
+    table = frame(größe=[f"{1 + k % 9},{100 + k}" for k in range(ROWS)])
+    table.to_csv("t.csv", sep=";", index=False, encoding="cp1252")
+    code, said = told(capsys, "--data", "t.csv")
+    assert code == 2
+    assert 'here: --set "encoding=cp1252"' in said.err
+    code, said = told(capsys, "--data", "t.csv", "--set", "encoding=cp1252")
+    assert code == 2
+    assert """here: --set "decimal=','")""" in said.err
+    sets = ("--set", "encoding=cp1252", "--set", "decimal=','")
+    code, said = told(capsys, "--data", "t.csv", *sets)
+    assert code == 0
+    dataset = load("x.yaml").datasets[0]
+    assert dataset.config()["decimal"] == ","
+    assert dataset.config()["encoding"] == "cp1252"
+    assert dataset.columns()["größe"] == "numbers; decimal comma"
+    with pytest.raises(SystemExit):
+        main(["inspect", "t.csv", *sets])
+    assert "größe" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ("encodin=utf-8", "did you mean 'encoding'"),
+        ("encoding=utf-99", "no encoding that Python knows"),
+        ("delimiter=7", "delimiter: expected text"),
+        ("header=[1]", "header"),
+        ("x", "expected KEY=VALUE"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(capsys, edit, message):
+    frame().to_csv("t.csv", index=False)
+    code, said = told(capsys, "--data", "t.csv", "--set", edit)
+    assert code == 2
+    assert re.search(message, said.err)
+    assert "Traceback" not in said.err
+
+
+def test_rows_of_a_table_without_a_label_are_left_out_by_a_line_that_says_so(capsys):
+    table = frame()
+    table.loc[3:6, "label"] = None
+    table.to_csv("t.csv", index=False)
+    assert told(capsys, "--data", "t.csv")[0] == 0
+    assert "unlabelled: drop  # 4 rows without a label left out" in Path("x.yaml").read_text()
+    assert len(load("x.yaml").datasets[0].indexed().labels) == ROWS - 4
+
+
+def test_fields_of_class_folders_can_be_set(capsys):
+    for k in range(24):
+        Path(f"photos/{'ab'[k % 2]}").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(f"photos/{'ab'[k % 2]}/{k}.png", np.full((20, 20, 3), k, np.uint8))
+    assert told(capsys, "--data", "photos", "--set", "image_size=9")[0] == 0
+    assert load("x.yaml").datasets[0].config()["image_size"] == 9

@@ -4,7 +4,7 @@ Nothing is trained for it: a metric of one's own, or one with parameters, is alw
 so that it is what its code says today.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,10 @@ def wanted(labels: Iterable[str], values: Mapping[str, Any], classes: int) -> li
 
 
 def rescored(
-    folder: str, labels: Iterable[str], result: Mapping[str, Any]
+    folder: str,
+    labels: Iterable[str],
+    result: Mapping[str, Any],
+    splits: Sequence[str] = SPLITS,
 ) -> tuple[dict[str, float], list[str]]:
     """Return metrics of a finished run by column, such as ``test_f_beta(beta=3)``, and remarks.
 
@@ -61,6 +64,7 @@ def rescored(
         folder: Of the run.
         labels: What to compute.
         result: Its ``result.json``.
+        splits: Of which splits.
 
     Raises:
         StoreError: The predictions are missing or damaged.
@@ -68,7 +72,7 @@ def rescored(
     counts = np.array(result["train_counts"], np.int64)
     values: dict[str, float] = {}
     remarks: list[str] = []
-    for name, (probabilities, truth) in _predictions(folder).items():
+    for name, (probabilities, truth) in _predictions(folder, splits).items():
         try:
             split = Split.checked(
                 probabilities, truth, counts, class_names=tuple(result["class_names"])
@@ -85,14 +89,14 @@ def rescored(
     return values, list(dict.fromkeys(remarks))
 
 
-def _predictions(folder: str) -> dict[str, tuple[Any, Any]]:
+def _predictions(folder: str, splits: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     """Return probabilities and labels of each split that a run has predictions of."""
     file = Path(folder) / "predictions.npz"
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {
                 name: (stored[f"{name}_probabilities"], stored[f"{name}_labels"])
-                for name in SPLITS
+                for name in splits
                 if f"{name}_labels" in stored.files
             }
     except Exception as error:  # zipfile and zlib have errors of their own, without a shared base

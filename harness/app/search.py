@@ -125,7 +125,7 @@ def _search(
         trials.create()
         with told(store.results / FILE):
             studies = [TuningStudy(storage, search, options.retry_failed) for search in searches]
-            lookup = RunLookup(trials, store)
+            lookup = RunLookup(trials, store, experiment.metric)
             failed = _run(experiment, studies, trials, lookup, options, console)
             findings = [finding_of(studied, lookup) for studied in studies]
             over = [f for f, s in zip(findings, studies, strict=True) if s.is_over()]
@@ -206,7 +206,7 @@ def sync_records(experiment: Experiment, results: Path) -> list[StudyRecord]:
     with told(trials.results / FILE):
         known = {study.study_name for study in storage.get_all_studies()}
         searches = [search for search in _searches(experiment) if search.name in known]
-        lookup = RunLookup(trials, Store(results, experiment.name))
+        lookup = RunLookup(trials, Store(results, experiment.name), experiment.metric)
         return _records([TuningStudy(storage, search) for search in searches], lookup, trials)
 
 

@@ -145,13 +145,14 @@ def pictures(path: Path, folder: Path) -> list[Path]:
         with open(path / "confusion.csv", newline="", encoding="utf-8") as file:
             (_, *names), *rows = csv.reader(file)
         matrix = np.array([[int(cell) for cell in row[1:]] for row in rows])
-    except (OSError, ValueError):
+        of_class = [row for row in _rows(path / "per_class.csv") if row["split"] == "test"]
+        trained = np.array([int(row["train_count"]) for row in of_class])
+        order = np.argsort(-trained, kind="stable")  # as in every table and figure
+        matrix, names = matrix[np.ix_(order, order)], [csv_text(names[k]) for k in order]
+    except (OSError, ValueError, KeyError, IndexError):
         return []
-    drawn = confusion(
-        matrix,
-        [csv_text(name) for name in names],
-        "Confusion matrix of test, each row in per cent of the class",
-    )
+    title = "Confusion matrix of test, each row in per cent of the class"
+    drawn = confusion(matrix, names, title)
     drawn.save(folder / "confusion.svg")
     return [folder / "confusion.svg"]
 

@@ -1,9 +1,11 @@
 """Runs that are done, by key: what a trial asks for is looked up here before it is run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.analysis.rescored import rescored
 from harness.errors import StoreError
 from harness.execution.runner import failure
 from harness.execution.store import Store, read_json
@@ -38,10 +40,13 @@ class RunLookup:
     Args:
         trials: Where runs of trials are committed.
         ordinary: Where all others are.
+        metric: Label of what the search goes by: of a run that was done when another was asked for,
+            it is computed from its stored predictions of val.
     """
 
-    def __init__(self, trials: Store, ordinary: Store) -> None:
+    def __init__(self, trials: Store, ordinary: Store, metric: str = "") -> None:
         self._trials = trials
+        self._metric = metric
         self._paths = {
             stored.key: stored.path
             for store in (ordinary, trials)
@@ -56,7 +61,7 @@ class RunLookup:
             StoreError: It is damaged.
         """
         self._paths[key] = path
-        self._read[key] = scored(path)
+        self._read[key] = scored(path, self._metric)
         return self._read[key]
 
     def find(self, key: str) -> Scored | None:
@@ -66,7 +71,7 @@ class RunLookup:
             StoreError: It is damaged.
         """
         if key not in self._read and key in self._paths:
-            self._read[key] = scored(self._paths[key])
+            self._read[key] = scored(self._paths[key], self._metric)
         return self._read.get(key)
 
     def clear(self, key: str) -> None:
@@ -77,8 +82,8 @@ class RunLookup:
             self._trials.discard(path)
 
 
-def scored(path: Path) -> Scored:
-    """Return a committed run as a search sees it.
+def scored(path: Path, metric: str = "") -> Scored:
+    """Return a committed run as a search sees it, with a metric that its result may not hold.
 
     Raises:
         StoreError: It is damaged.
@@ -91,5 +96,9 @@ def scored(path: Path) -> Scored:
         val = result["metrics"].get("val", {})
     except (KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is damaged ({error!r}); delete it and tune again") from None
+    if metric and status == "done" and val and metric not in val:
+        found, _ = rescored(str(path), [metric], result, ("val",))
+        value = found.get(f"val_{metric}", math.nan)
+        val = {**val, metric: None if math.isnan(value) else value}
     why = "" if status in ("done", "stopped") else failure(path)
     return Scored(status, val, seconds, why)

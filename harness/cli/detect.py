@@ -14,7 +14,7 @@ from harness.cli.inspect import named
 from harness.datasets import columns
 from harness.datasets.cells import Texts, label_cells, texts
 from harness.datasets.column_text import numbers
-from harness.datasets.folders import IMAGE_FORMATS, class_source
+from harness.datasets.folders import IMAGE_FORMATS, class_source, linked_out
 from harness.datasets.table_file import Layout, read_cells
 from harness.errors import ConfigError, DataError, counted, did_you_mean, listing
 from harness.experiment.tree import Tree
@@ -149,7 +149,12 @@ def _folder(path: Path, asked: Asked) -> Found:
                 "label column goes with a CSV or Parquet file"
             )
         )
-    return Found("image_folder", {"path": path.as_posix()})
+    fields: dict[str, Any] = {"path": path.as_posix()}
+    comments = {}
+    if linked_out(source.files, [place]):
+        fields["allow_outside"] = True
+        comments["allow_outside"] = "images lie behind symbolic links out of the folder"
+    return Found("image_folder", fields, comments)
 
 
 def _listings(tables: list[Path], asked: Asked) -> tuple[list[Found], list[ConfigError]]:

@@ -4,6 +4,7 @@ Nothing is opened here. Rows are sorted by their path below the root, in one Uni
 a copy of the folder on another system is the same dataset.
 """
 
+import functools
 import os
 import unicodedata
 from collections import Counter
@@ -98,16 +99,17 @@ def class_folders(
     return source.files, source.labels, source.class_names, source.split
 
 
-def class_source(root: Path) -> Source:
+def class_source(root: Path, allow_outside: bool = True) -> Source:
     """Return the images in class folders below `root`, or below its train, val and test.
 
     Class folders are searched to any depth. Hidden files and folders are passed over.
 
     Args:
         root: The folder.
+        allow_outside: Whether images may lie elsewhere, by a symbolic link below the root.
 
     Raises:
-        DataError: There is no such folder, or no image in a class folder.
+        DataError: There is no such folder, no image in a class folder, or one outside.
     """
     root = Path(os.path.abspath(root.expanduser()))
     tops = _tops(root)
@@ -127,6 +129,8 @@ def class_source(root: Path) -> Source:
             f"files ending in {listing(sorted(IMAGE_FORMATS), 30)}"
         )
     found.sort(key=lambda file: file.name)
+    if not allow_outside:
+        require_inside([Path(file.path) for file in found], [root])
     class_names = tuple(sorted(names))
     label_of = {name: label for label, name in enumerate(class_names)}
     notes += _ignored_notes(ignored)
@@ -140,6 +144,39 @@ def class_source(root: Path) -> Source:
         split=None if layout is None else np.array([file.part for file in found], np.int8),
         warnings=tuple(notes),
     )
+
+
+def linked_out(files: Sequence[Path], folders: Sequence[Path]) -> list[Path]:
+    """Return the files that lie elsewhere, by a link that they are or that leads to them.
+
+    The folders themselves may be links: the user named them.
+    """
+    roots = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
+    real = functools.cache(os.path.realpath)  # of folders: there are fewer of them
+    out = []
+    for file in files:
+        folder, name = os.path.split(file)
+        inner = os.path.join(real(folder), name)
+        place = os.path.realpath(file) if os.path.islink(file) else inner
+        if not place.startswith(roots):
+            out.append(file)
+    return out
+
+
+def require_inside(files: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Check that no file lies elsewhere.
+
+    Raises:
+        DataError: Some do, by a symbolic link.
+    """
+    if linked := linked_out(files, folders):
+        what = counted(
+            len(linked), "image lies behind a symbolic link", "images lie behind symbolic links"
+        )
+        raise DataError(
+            f"{what} out of {listing(map(str, folders))}: {listing(map(str, linked), 5)}; "
+            "`allow_outside: true` permits that"
+        )
 
 
 def _tops(root: Path) -> list[str]:

@@ -20,6 +20,8 @@ class ImageFolder(ImageFiles):
 
     path: Annotated[Path, NotIdentity()]
     """The folder that holds the class folders, or train, val and test."""
+    allow_outside: Annotated[bool, NotIdentity()] = False
+    """Whether images may lie out of that folder, by symbolic links below it."""
     group: Annotated[str | None, AfterValidator(compiles)] = None
     """Regular expression searched in the file name: its first group, or all that it matches, names
     the patient, lesion or scene; images of one group never straddle a split."""
@@ -30,7 +32,7 @@ class ImageFolder(ImageFiles):
         Raises:
             DataError: There is no such folder, no image in it, or a name outside every group.
         """
-        source = class_source(self.path)
+        source = class_source(self.path, self.allow_outside)
         return source if self.group is None else replace(source, group=self._groups(source))
 
     def _groups(self, source: Source) -> NDArray[np.int64]:

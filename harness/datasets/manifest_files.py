@@ -1,6 +1,5 @@
 """Where the images of a manifest lie: from what a row says to a file below the image folders."""
 
-import functools
 import os
 import posixpath
 import unicodedata
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.complete import complete
-from harness.datasets.folders import IMAGE_FORMATS
+from harness.datasets.folders import IMAGE_FORMATS, require_inside
 from harness.errors import BadFilesError, DataError, counted, listing
 
 
@@ -57,34 +56,15 @@ def locate(names: Sequence[str], folders: Sequence[Path], allow_outside: bool) -
             f"{counted(len(several), 'image lies', 'images lie')} in more than one of "
             f"{listing(map(str, folders))}: {listing(several, 5)}"
         )
-    if not allow_outside and (linked := _linked_out([files[0] for files in found], folders)):
-        raise DataError(
-            f"{counted(len(linked), 'image is', 'images are')} a symbolic link out of "
-            f"{listing(map(str, folders))}: {listing(linked, 5)}; "
-            "`allow_outside: true` permits that"
-        )
-    return [Path(files[0]) for files in found]
+    paths = [Path(files[0]) for files in found]
+    if not allow_outside:
+        require_inside(paths, folders)
+    return paths
 
 
 def present(names: Sequence[str], folders: Sequence[Path]) -> NDArray[np.bool_]:
     """Return which names have a file in one of the folders, ``bool[N]``."""
     return np.array([bool(_candidates(name, folders)) for name in names], bool)
-
-
-def _linked_out(files: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """Return the files that lie elsewhere, by a link that they are or that leads to them.
-
-    The folders themselves may be links: the user named them.
-    """
-    roots = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
-    real = functools.cache(os.path.realpath)  # of folders: there are fewer of them
-    out = []
-    for file in files:
-        folder, name = os.path.split(file)
-        place = os.path.realpath(file) if os.path.islink(file) else os.path.join(real(folder), name)
-        if not place.startswith(roots):
-            out.append(file)
-    return out
 
 
 def _leads_out(name: str) -> bool:

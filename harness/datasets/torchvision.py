@@ -40,6 +40,8 @@ class TorchvisionSet(ImageFiles):
     """Where torchvision keeps its files."""
     path: Annotated[Path | None, NotIdentity()] = None
     """Class folders under train and test that hold the same set, in place of `root`."""
+    allow_outside: Annotated[bool, NotIdentity()] = False
+    """Whether images may lie out of these folders, by symbolic links below them."""
     download: Annotated[bool, NotIdentity()] = False
     """Whether torchvision may fetch what is missing under `root`."""
 
@@ -89,7 +91,7 @@ class TorchvisionSet(ImageFiles):
             DataError: The folders hold another set.
         """
         assert self.path is not None
-        source = class_source(self.path)
+        source = class_source(self.path, self.allow_outside)
         where = f"dataset '{self.display()}': {self.path.absolute()}"
         if source.split is None or not (source.split == TEST).any():
             raise DataError(f"{where} must hold class folders under train and under test")

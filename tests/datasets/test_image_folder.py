@@ -207,10 +207,26 @@ def test_links_are_followed_but_not_in_circles(root, tmp_path):
         pytest.skip("links need a privilege here")
     (root / "cat" / "circle").symlink_to(root / "cat", target_is_directory=True)
     (tmp_path / "elsewhere" / "up").symlink_to(root, target_is_directory=True)
-    names = list(ImageFolder(path=root).index().ids)
+    with pytest.raises(DataError, match=r"symbolic links? out of .*allow_outside: true"):
+        ImageFolder(path=root).index()
+    names = list(ImageFolder(path=root, allow_outside=True).index().ids)
     assert names[0] == "cat/1.png"
     assert "dog/1.png" in names
     assert all(len(name.split("/")) < 6 for name in names)
+
+
+def test_links_within_the_folder_and_to_it_need_no_leave(root, tmp_path):
+    fill(root / "cat", "1.png")
+    fill(root / "dog", "1.png")
+    try:
+        (root / "dog" / "2.png").symlink_to(root / "cat" / "1.png")
+        (tmp_path / "way").symlink_to(root, target_is_directory=True)
+    except OSError:
+        pytest.skip("links need a privilege here")
+    assert len(ImageFolder(path=tmp_path / "way").index().labels) == 3
+    assert len(ImageFolder(path=root).index().labels) == 3
+    given = ImageFolder(path=root, allow_outside=True).identity()
+    assert given == ImageFolder(path=root).identity()
 
 
 def test_a_link_to_nothing_is_a_bad_image(root):

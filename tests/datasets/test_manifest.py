@@ -170,7 +170,9 @@ def test_a_link_that_leads_out_is_refused_unless_that_is_allowed(folder, tmp_pat
         (inner / "x").symlink_to(tmp_path / "there", target_is_directory=True)
         name = "x/a.png"
     file = table(inner, f"path,label\nb.png,x\n{name},y\n")
-    with pytest.raises(DataError, match=r"1 image is a symbolic link out of .*inner: .*a\.png"):
+    with pytest.raises(
+        DataError, match=r"1 image lies behind a symbolic link out of .*inner: .*a\.png"
+    ):
         Manifest(file=file).index()
     assert len(Manifest(file=file, allow_outside=True).index().files) == 2
 

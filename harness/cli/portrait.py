@@ -148,7 +148,7 @@ class Portrait:
 
     def warnings(self) -> list[str]:
         """Return what the user should know."""
-        found = [*self.info.warnings, *self.duplicates()]
+        found = [*self.info.warnings, *self.duplicates(), *self.dataset.asides(self.index)]
         rare = [self.info.class_names[k] for k in np.flatnonzero(self.info.counts[2] < 10)]
         if rare:
             found.append(
@@ -228,9 +228,15 @@ def show(found: Portrait, out: Console) -> None:
     what = f"image of {shape}" if info.kind == "image" else columns
     dtype = found.dtype()
     files = f"; files: {found.sizes.text()}" if found.sizes is not None else ""
+    if found.sizes is not None and getattr(found.dataset, "resize", "") == "keep":
+        square = (found.sizes.height == found.sizes.width).all()
+        files += (
+            "" if square or info.shape[0] != info.shape[1] else ", each cut to its centre square"
+        )
     _line(out, f"{what}{f', {dtype}' if dtype else ''}{files}")
-    subset = info.digests.get("subset")
-    drawn = f"; long-tailed subset {subset[:12]} (SHA-256 of its rows)" if subset else ""
+    subset = info.digests.get("subset_by_class")
+    how = "(SHA-256 of classes and places in them)"
+    drawn = f"; long-tailed subset {subset[:12]} {how}" if subset else ""
     _line(out, f"content {info.content[:12]}{drawn}")
     out.print(_table(found, "#" if out.options.ascii_only else "▏▎▍▌▋▊▉█"))
     hidden = found.classes - _MOST_CLASSES

@@ -103,6 +103,10 @@ class Dataset(Partition):
         """Return the samples ready for training; what is fitted is fitted on `train` only."""
         return Features(_remembered(_reads, self._place(index), lambda: self.read(index)))
 
+    def asides(self, index: Index) -> list[str]:
+        """Return what is worth a word when somebody looks at the source, and not in every run."""
+        return []
+
     def identity(self) -> dict[str, Any]:
         """Return what of this dataset changes a result, its content apart."""
         skip = {

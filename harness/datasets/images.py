@@ -93,6 +93,12 @@ class ImageFiles(ImageDataset):
             bad_files=bad_files,
         )
 
+    def asides(self, index: Index) -> list[str]:
+        """Return how much of the images the centre crop cuts away, where it is much."""
+        if self.image_size is None or self.resize != "keep":
+            return []
+        return readings.cropped(index.ids, facts_of(index.files), self.image_size)
+
     def read(self, index: Index) -> NDArray[Any]:
         """Return the images, ``[N, H, W, C]`` of uint8, uint16 or float32, as a memory map.
 

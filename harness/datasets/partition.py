@@ -71,8 +71,10 @@ class Partition(BaseModel):
         notes += remarks.resting(index, test)
         notes += remarks.same_sample_twice(index, (train, val, test))
         notes += remarks.nearly_the_same(index, (train, val, test))
-        drawn = None if self.imbalance_factor is None else subset
-        return Rows(train, val, test, tuple(notes), drawn)
+        if self.imbalance_factor is None:
+            return Rows(train, val, test, tuple(notes))
+        places = _places(index.labels, pool, subset)
+        return Rows(train, val, test, tuple(notes), subset, places)
 
     def _official(
         self, index: Index, seed: int, fold: int | None, folds: int | None
@@ -144,6 +146,17 @@ class Partition(BaseModel):
         held = stratified_split(labels, fraction, stream(seed, "val"), groups, self.val_minimum)
         rest, val = train[~held], train[held]
         return rest, val, remarks.unvalidated(index, rest, val, self.val_minimum)
+
+
+def _places(
+    labels: NDArray[np.int64], pool: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the class of each row, and its place among the rows of the pool of this class."""
+    place = np.full(len(labels), -1)
+    for k in np.unique(labels[rows]):
+        own = pool[labels[pool] == k]
+        place[own] = np.arange(len(own))
+    return np.stack([labels[rows], place[rows]], axis=1)
 
 
 def _require_one_way(index: Index, folds: int | None) -> None:

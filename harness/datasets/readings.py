@@ -31,6 +31,9 @@ ANEW = ("transparent", "inverted", "lab", "stacked", "turned", "levels")
 """Remarks on files whose pixels were others before the remark came to be: they are other content,
 so that runs on the earlier pixels are not taken for runs on these. All other files keep theirs."""
 
+MUCH = 0.25
+"""Share of an image that a centre crop may cut off without a word."""
+
 _DEPTHS = (1023, 4095, 16383, 65535)
 """Largest values of 10, 12, 14 and 16 bits."""
 
@@ -94,6 +97,29 @@ def _remark(remark: str, names: Sequence[str], ground: str) -> str:
         return f"{what} transparent pixels, {done}: {listing(names, 3)}"
     what = counted(len(names), "file has", "files have")
     return f"{REMARKS[remark].format(what)}: {listing(names, 3)}"
+
+
+def cropped(ids: Sequence[str], facts: "Sequence[FileFacts]", size: int) -> list[str]:
+    """Return a remark where a centre crop cuts much off an image, with the way round it.
+
+    Args:
+        ids: N names.
+        facts: What is known of each.
+        size: Side of the square.
+    """
+    short = np.array([min(of.height, of.width) for of in facts])
+    cut = 1 - short / np.array([max(of.height, of.width) for of in facts])
+    much = int((cut > MUCH).sum())
+    if not much:
+        return []
+    worst = int(cut.argmax())
+    of_file = facts[worst]
+    return [
+        f"image_size: {size} keeps the centre square of each image: more than {MUCH:.0%} is cut "
+        f"off {much:,} of {counted(len(facts), 'image')}, at most {cut[worst]:.0%} ({ids[worst]}, "
+        f"{of_file.height} × {of_file.width}); `resize: squash` keeps all of it, in other "
+        "proportions"
+    ]
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ class Rows:
         notes: What the user should know.
         subset: The long-tailed subset before val was carved from it, class after class as
             published, or None where none was drawn.
+        places: ``int64[n, 2]``: the class of each sample of `subset`, and its place among the
+            training samples of this class that could have been drawn; or None.
     """
 
     train: NDArray[np.int64]
@@ -84,13 +86,20 @@ class Rows:
     test: NDArray[np.int64]
     notes: tuple[str, ...] = ()
     subset: NDArray[np.int64] | None = None
+    places: NDArray[np.int64] | None = None
 
     def digests(self) -> dict[str, str]:
         """Return by part the SHA-256 of its row numbers, as little-endian int64 in their order.
 
-        Two that train on the same rows of the same set have the same digests.
+        Two that train on the same rows of the same set have the same digests. Row numbers depend
+        on how the source is laid out; ``subset_by_class``, of `places`, does not: the subset of a
+        published file and that of its images in class folders, in the same order within a class,
+        have one digest.
         """
-        parts = {"train": self.train, "val": self.val, "test": self.test, "subset": self.subset}
+        parts = {
+            **{"train": self.train, "val": self.val, "test": self.test, "subset": self.subset},
+            "subset_by_class": self.places,
+        }
         return {
             name: hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
             for name, rows in parts.items()

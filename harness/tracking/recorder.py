@@ -262,13 +262,15 @@ class Recorder:
         reason = found.reason.split("\n")[0][: describe.VALUE_LENGTH]
         note = describe.note(spec, key, self._source, found.status, reason)
         of = found.result.get("device", {})
-        subset = found.result.get("row_digests", {}).get("subset")
+        digests = found.result.get("row_digests", {})
+        subset, by_class = digests.get("subset"), digests.get("subset_by_class")
         return {
             "harness.status": found.status,
             "harness.result": found.digest,
             **({"harness.device": of["name"], "harness.precision": of["precision"]} if of else {}),
             "mlflow.note.content": note,
             **({"harness.subset_digest": subset} if subset else {}),
+            **({"harness.subset": by_class} if by_class else {}),
             **({"harness.error": reason} if reason else {}),
             **({"diverged": "1"} if record.diverged(found) else {}),
         }

@@ -54,10 +54,10 @@ def test_json_tells_the_same_in_plain_values(inspect):
     assert sum(entry["share"] for entry in found["classes"]) == pytest.approx(1)
     assert {entry["group"] for entry in found["classes"]} == {"medium", "few"}
     assert len(found["content"]) == 64
-    assert set(found["row_digests"]) == {"train", "val", "test", "subset"}
+    assert set(found["row_digests"]) == {"train", "val", "test", "subset", "subset_by_class"}
     code, out, _ = inspect("digits", "--set", "imbalance_factor=20")
-    digest = found["row_digests"]["subset"]
-    assert f"; long-tailed subset {digest[:12]} (SHA-256 of its rows)" in out
+    digest = found["row_digests"]["subset_by_class"]
+    assert f"; long-tailed subset {digest[:12]} (SHA-256 of classes and places in them)" in out
     assert "subset" not in inspect("digits")[1]
 
 
@@ -240,3 +240,26 @@ def test_messages_cannot_speak_to_the_terminal(inspect, tmp_path):
     assert code == 2
     assert "\x9b" not in err
     assert r"\x9b2J" in err
+
+
+def test_the_centre_crop_is_said_and_squash_offered_where_it_cuts_much(inspect, tmp_path):
+    images(tmp_path / "wide", {"a": 6, "b": 6}, size=(20, 40))
+    _, out, _ = inspect(str(tmp_path / "wide"), "--set", "image_size=16")
+    assert "each cut to its centre square" in out
+    assert "more than 25% is cut off 12 of 12 images, at most 50%" in out
+    assert "`resize: squash` keeps all of it" in out
+    _, out, _ = inspect(str(tmp_path / "wide"), "--set", "image_size=16", "--set", "resize=squash")
+    assert "cut" not in out
+    images(tmp_path / "nearly", {"a": 6, "b": 6}, size=(20, 22))
+    _, out, _ = inspect(str(tmp_path / "nearly"), "--set", "image_size=16")
+    assert "each cut to its centre square" in out
+    assert "squash" not in out
+
+
+def test_pictures_that_the_file_does_not_list_are_counted(inspect, tmp_path):
+    images(tmp_path / "set", {"a": 9, "b": 9})
+    rows = [f"{name}/{k:03}.png,{name}" for name in "ab" for k in range(9 if name == "a" else 6)]
+    (tmp_path / "set" / "list.csv").write_text("path,label\n" + "\n".join(rows))
+    _, _, err = inspect(str(tmp_path / "set" / "list.csv"))
+    assert "3 images below" in err
+    assert "in no row that is used" in err

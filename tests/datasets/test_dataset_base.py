@@ -105,6 +105,24 @@ def test_t03_the_digest_of_the_subset_is_that_of_the_published_index_list():
     assert {name for name in tail if flat[name] != tail[name]} == {"train"}
 
 
+def test_t03_one_subset_has_one_digest_however_its_rows_are_laid_out():
+    labels = np.repeat([0, 1], 30)
+    split = np.tile(np.repeat([TRAIN, TEST], [20, 10]), 2).astype(np.int8)
+    orders = (
+        np.arange(60),  # class after class
+        np.argsort(split, kind="stable"),  # all of train, then test
+        np.argsort(-split, kind="stable"),  # test first
+    )
+    found = [
+        given(labels[order], split=split[order])(imbalance_factor=4).info().digests
+        for order in orders
+    ]
+    assert len({digests["subset_by_class"] for digests in found}) == 1
+    assert len({digests["subset"] for digests in found}) == 3
+    other = given(labels, split=split)(imbalance_factor=5).info().digests
+    assert other["subset_by_class"] != found[0]["subset_by_class"]
+
+
 def test_a_longtail_of_a_set_that_is_not_quite_balanced_says_what_it_leaves_out():
     counts = [50, 60, 70]
     source = given(np.repeat([0, 1, 2], counts), split=np.zeros(180, np.int8))

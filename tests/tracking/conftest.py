@@ -125,7 +125,7 @@ class Committer:
             "sample": {"shape": [8, 8, 1], "dtype": "uint8"},
             "class_names": list(names),
             "train_counts": list(counts),
-            "row_digests": {"train": "7" * 64, "subset": "5" * 64},
+            "row_digests": {"train": "7" * 64, "subset": "5" * 64, "subset_by_class": "6" * 64},
             "device": {"name": "cpu", "type": "cpu", "precision": "fp32"},
             "cost": {"seconds": 2.5, "images_per_second": 1000.0, "peak_memory_mb": None},
         }

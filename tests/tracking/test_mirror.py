@@ -37,6 +37,7 @@ def test_a_grid_is_read_back_whole(opened, committer, specs, read, results, warn
         assert run.data.tags["harness.status"] == "done"
         assert run.data.tags["harness.device"] == "cpu"
         assert run.data.tags["harness.subset_digest"] == "5" * 64
+        assert run.data.tags["harness.subset"] == "6" * 64
         assert run.data.tags["harness.precision"] == "fp32"
         assert run.data.tags["harness.recipe"] == spec.recipe
         assert spec.key in run.data.tags["mlflow.note.content"]

@@ -106,7 +106,8 @@ def test_t03_a_run_records_the_digests_of_its_rows_and_of_the_longtailed_subset(
     drawn = np.asarray(rows.subset, "<i8")
     assert sorted(drawn) == sorted([*rows.train, *rows.val])
     assert found["subset"] == hashlib.sha256(drawn.tobytes()).hexdigest()
-    assert len(set(found.values())) == 4
+    assert found["subset_by_class"] == hashlib.sha256(rows.places.astype("<i8")).hexdigest()
+    assert len(set(found.values())) == 5
     plain = make_spec()
     assert set(train(plain, folder("b"))["row_digests"]) == {"train", "val", "test"}
 

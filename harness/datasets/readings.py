@@ -108,7 +108,8 @@ def cropped(ids: Sequence[str], facts: "Sequence[FileFacts]", size: int) -> list
         size: Side of the square.
     """
     short = np.array([min(of.height, of.width) for of in facts])
-    cut = 1 - short / np.array([max(of.height, of.width) for of in facts])
+    long = np.array([max(of.height, of.width, 1) for of in facts])
+    cut = np.where(short > 0, 1 - short / long, 0.0)  # 0 of what is gone since it was indexed
     much = int((cut > MUCH).sum())
     if not much:
         return []

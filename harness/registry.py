@@ -116,6 +116,14 @@ strategies = Registry(
         "focal": "harness.strategies.focal:Focal",
         "balanced_softmax": "harness.strategies.balanced_softmax:BalancedSoftmax",
         "ldam": "harness.strategies.ldam:Ldam",
+        "remix": "harness.strategies.remix:Remix",
+        "cmo": "harness.strategies.cmo:Cmo",
+        "balanced_mixup": "harness.strategies.balanced_mixup:BalancedMixUp",
+        "logit_adjusted": "harness.strategies.logit_adjusted:LogitAdjusted",
+        "label_aware_smoothing": "harness.strategies.label_aware_smoothing:LabelAwareSmoothing",
+        "random_over_sampling": "harness.strategies.random_sampling:RandomOverSampling",
+        "random_under_sampling": "harness.strategies.random_sampling:RandomUnderSampling",
+        "progressive_sampler": "harness.strategies.progressive_sampler:ProgressiveSampler",
     },
 )
 

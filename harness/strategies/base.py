@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.neighbours import nearest_of_class
 from harness.registry import strategies
+from harness.streams import Stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -230,6 +231,27 @@ class Strategy(BaseModel):
             rng: The ``order`` stream at this pass.
         """
         raise NotImplementedError
+
+    def order_pass(
+        self,
+        number: int,
+        progress: float,
+        labels: NDArray[np.int64],
+        steps: int,
+        batch_size: int,
+        stream: Stream,
+    ) -> NDArray[np.int64]:
+        """Decide which rows a pass delivers, knowing which pass it is; by default as `order`.
+
+        Args:
+            number: Of the pass, from 0.
+            progress: Where in the strategy's window the pass begins, in [0, 1].
+            labels: As of `order`.
+            steps: As of `order`.
+            batch_size: As of `order`.
+            stream: The ``order`` stream; its position is the pass, unless passes share a draw.
+        """
+        return self.order(labels, steps, batch_size, stream.at(number))
 
     def transforms(self, facts: Facts) -> list[Any]:
         """Return what happens to each image: `Flip` and `PadCrop` first, then Albumentations."""

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.strategies.base import Batch, Facts, Mix, Probability, Tunable, Windowed, strategy
+from harness.strategies.boxes import draw_boxes
 
 
 @strategy("cutmix")
@@ -31,18 +32,9 @@ class CutMix(Windowed):
     def blend(self, batch: Batch, rng: np.random.Generator) -> Mix:
         """Draw λ, the centres (columns, then rows) and the partners."""
         size = len(batch.labels)
-        sides = np.array(batch.shape[:2])
-        height, width = batch.shape[:2]
-        draws = size if self.per_sample else 1
-        share = np.sqrt(1.0 - rng.beta(self.alpha, self.alpha, draws))
-        centre_x = rng.integers(width, size=draws)
-        centre_y = rng.integers(height, size=draws)
-        centre = np.array((centre_y, centre_x)).T
-        half = (0.5 * share[:, None] * sides).astype(np.int64)
-        low, high = np.maximum(centre - half, 0), np.minimum(centre + half, sides)
+        drawn, kept = draw_boxes(self.alpha, size if self.per_sample else 1, batch.shape, rng)
         label_weight, box = np.empty(size, np.float32), np.empty((size, 4), np.int64)
-        label_weight[:] = 1.0 - (high - low).prod(axis=1) / (height * width)
-        box[:, 0::2], box[:, 1::2] = low, high
+        label_weight[:], box[:] = kept, drawn
         return Mix(
             partner=rng.permutation(size),
             weight=np.zeros(size, np.float32),

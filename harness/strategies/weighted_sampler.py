@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from harness.strategies.base import Facts, Tunable, Windowed, strategy
+from harness.strategies.drawing import draw_by_class, power_shares
 
 
 @strategy("weighted_sampler")
@@ -42,24 +43,16 @@ class WeightedSampler(Windowed):
         self, labels: NDArray[np.int64], steps: int, batch_size: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Draw one pass, ``int64[steps, batch_size]``."""
-        counts = np.bincount(labels)
-        by_class = np.argsort(labels, kind="stable")
-        first = np.cumsum(counts) - counts
-        drawn = rng.choice(len(counts), (steps, batch_size), p=self.class_probabilities(counts))
-        within: NDArray[np.int64] = rng.integers(0, counts[drawn])
-        rows: NDArray[np.int64] = by_class[first[drawn] + within]
-        return rows
+        shares = self.class_probabilities(np.bincount(labels))
+        return draw_by_class(labels, shares, (steps, batch_size), rng)
 
     def class_probabilities(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return how often each class is drawn, ``float64[C]``; 0 for a class without rows."""
-        rows = np.maximum(counts, 1).astype(np.float64)
         if self.effective_number is None:
-            mass = rows ** (1.0 - self.beta)
-        else:
-            mass = rows / -np.expm1(rows * np.log(self.effective_number))
-        mass[counts == 0] = 0.0
-        total: np.float64 = mass.sum()
-        return mass / total
+            return power_shares(counts, 1.0 - self.beta)
+        rows = np.maximum(counts, 1)
+        mass: NDArray[np.float64] = counts / -np.expm1(rows * np.log(self.effective_number))
+        return np.asarray(mass / mass.sum())
 
     def redundant(self, facts: Facts) -> str | None:
         """Return a reason where the classes are already equal, as after SMOTE to 1.0."""

@@ -23,7 +23,7 @@ from harness.strategies.base import (
     Synthesis,
     deciding,
 )
-from harness.streams import Stream, stream
+from harness.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ class Window:
     def __contains__(self, step: int) -> bool:
         return self.first <= step < self.last
 
+    def progress(self, step: int) -> float:
+        """Return how much of it is over at `step`, in [0, 1]."""
+        return min(max((step - self.first) / max(self.last - self.first, 1), 0.0), 1.0)
+
 
 class BatchPlan:
     """The decisions of one run.
@@ -104,6 +108,7 @@ class BatchPlan:
         self.heads, self.tails = _lower(self.augmenting, facts)
         self._windows = [Window(s, facts.steps) for s in self.augmenting]
         self._pass: tuple[object, NDArray[np.int64]] | None = None  # the last one asked for
+        self._passes = Stream(seed, f"order/{len(self.labels)}")
         self._which = Stream(seed, "blend")
         self._mixes = {s.name: Stream(seed, f"blend/{s.name}") for s, _ in self._blends}
         self._images = [Stream(seed, f"augment/{place}") for place in range(len(self.heads))]
@@ -134,7 +139,7 @@ class BatchPlan:
             if step in steps:
                 length = -(-len(self.labels) // size)
                 number, within = divmod(step, length)
-                rows: NDArray[np.int64] = self._order(strategy, number, length)[within]
+                rows: NDArray[np.int64] = self._order(strategy, steps, number, length)[within]
                 return rows
         # Shuffled passes without replacement run on across batches: every batch is full.
         first = step * size
@@ -147,19 +152,20 @@ class BatchPlan:
             size -= len(part)
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def _order_stream(self, number: int) -> np.random.Generator:
-        return stream(self.seed, f"order/{len(self.labels)}", number)
-
     def _shuffled(self, number: int) -> NDArray[np.int64]:
         if self._pass is None or self._pass[0] != number:
-            self._pass = (number, self._order_stream(number).permutation(len(self.labels)))
+            self._pass = (number, self._passes.at(number).permutation(len(self.labels)))
         return self._pass[1]
 
-    def _order(self, strategy: Strategy, number: int, length: int) -> NDArray[np.int64]:
+    def _order(
+        self, strategy: Strategy, window: Window, number: int, length: int
+    ) -> NDArray[np.int64]:
         key = (strategy, number)
         if self._pass is None or self._pass[0] != key:
             size = self.facts.batch_size
-            order = strategy.order(self.labels, length, size, self._order_stream(number))
+            order = strategy.order_pass(
+                number, window.progress(number * length), self.labels, length, size, self._passes
+            )
             _check_order(strategy, order, (length, size), len(self.labels))
             self._pass = (key, order)
         return self._pass[1]

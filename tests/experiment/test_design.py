@@ -252,8 +252,8 @@ def test_what_an_exclusion_leaves_is_what_does_not_match_it(shape, data):
     ]
 
 
-ORDERS = ("weighted_sampler", "stratified_batches")
-LOSSES = ("class_weights", "focal", "balanced_softmax", "ldam")
+ORDERS = ("weighted_sampler", "stratified_batches", "random_over_sampling", "progressive_sampler")
+LOSSES = ("class_weights", "focal", "balanced_softmax", "ldam", "logit_adjusted")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,13 @@ ENOUGH_ADAMW = 0.01
 """The same for AdamW, whose every step moves each weight by about the learning rate."""
 
 
+LITTLE = 0.1
+"""Part of that below which a last phase leaves outputs where they were."""
+
+_KEEP_SHARES = ("mixup", "cutmix")
+"""Blends that leave each class its share of the labels: their partners are of the same batch."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """Steps ``[first, last)`` in which one sampler and one loss acted.
@@ -79,12 +86,15 @@ def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
     found = phases(spec, result)
     if isinstance(found, str):
         return TrainedPrior.unknown(found)
+    steps = int(result["steps"])
+    while len(found) > 1 and _settled(found[-1], spec.training, steps) < LITTLE:
+        found.pop()
     names = result["class_names"]
     mass = found[-1].prior(expanded)
     if isinstance(mass, str):
         return TrainedPrior.unknown(mass)
     prior = _smoothed(TrainedPrior.of(mass, names), spec.training.label_smoothing)
-    if len(found) > 1 and not _settled(found[-1], spec.training, int(result["steps"])):
+    if len(found) > 1 and _settled(found[-1], spec.training, steps) < 1.0:
         before = found[-2].prior(expanded)
         if isinstance(before, str) or _differ(TrainedPrior.of(before, names), prior):
             return TrainedPrior.unknown(
@@ -109,12 +119,12 @@ def _smoothed(prior: TrainedPrior, smoothing: float) -> TrainedPrior:
     return TrainedPrior(shares, "", (*prior.notes, said))
 
 
-def _settled(phase: Phase, training: Training, steps: int) -> bool:
-    """Whether the learning rate of a phase was enough for outputs to follow its prior."""
+def _settled(phase: Phase, training: Training, steps: int) -> float:
+    """Return how far outputs could follow the prior of a phase: 1 is enough."""
     total = sum(training.rate(step, steps) for step in range(phase.first, phase.last))
     if training.optimizer == "adamw":
-        return total >= ENOUGH_ADAMW
-    return total / (1 - training.momentum) >= ENOUGH_SGD
+        return total / ENOUGH_ADAMW
+    return total / (1 - training.momentum) / ENOUGH_SGD
 
 
 def _differ(one: TrainedPrior, other: TrainedPrior) -> bool:
@@ -132,30 +142,43 @@ def expanded_counts(spec: RunSpec, counts: NDArray[np.int64]) -> NDArray[np.int6
 
 def phases(spec: RunSpec, result: Mapping[str, Any]) -> list[Phase] | str:
     """Return the phases that led to the weights that were evaluated, or why they are not known."""
+    steps, selected = int(result["steps"]), int(result["selected_step"])
+    losses = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "loss")]
+    if "label_mass" in result:  # of each phase, after mixing
+        parts = [(p["first"], p["last"], np.asarray(p["mass"])) for p in result["label_mass"]]
+        parts = [(first, last, mass / mass.sum()) for first, last, mass in parts]
+    else:
+        found = _inferred(spec, result, losses)
+        if isinstance(found, str):
+            return found
+        parts = found
+    return [
+        Phase(first, last, shares, _at(losses, first))
+        for first, last, shares in parts
+        if first < selected
+    ]
+
+
+def _inferred(
+    spec: RunSpec, result: Mapping[str, Any], losses: list[tuple[Strategy, tuple[int, int]]]
+) -> list[tuple[int, int, Floats]] | str:
+    """Return first and last step and the shares of each phase of a run that did not record them."""
     counts = np.asarray(result["train_counts"], np.int64)
     expanded = expanded_counts(spec, counts)
     if int(expanded.sum() - counts.sum()) != result["synthetic"]:
         return "how many rows of each class were synthesized is not recorded"
     for blend in deciding(spec.strategies, "blend"):
-        if not blend.keeps_shares:
-            return (
-                f"'{blend.name}' mixes labels, and how much of each class was left is not recorded "
-                "(a strategy whose blend keeps the shares says so by keeps_shares = True)"
-            )
+        if blend.name not in _KEEP_SHARES:
+            return f"'{blend.name}' mixes labels, and what was left of each class is not recorded"
     steps = int(result["steps"])
     orders = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "order")]
-    losses = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "loss")]
     ends = sorted({0, steps, *itertools.chain(*(window for _, window in orders + losses))})
     delivered = _delivered(orders, np.asarray(result["delivered"]), expanded, steps, spec)
     if isinstance(delivered, str):
         return delivered
-    found = []
-    for first, last in itertools.pairwise(ends):
-        if first >= int(result["selected_step"]):
-            break
-        order, loss = _at(orders, first), _at(losses, first)
-        found.append(Phase(first, last, delivered[order], loss))
-    return found
+    return [
+        (first, last, delivered[_at(orders, first)]) for first, last in itertools.pairwise(ends)
+    ]
 
 
 def _delivered(

@@ -199,8 +199,6 @@ class Strategy(BaseModel):
     """Where the strategy stands in a recipe's canonical order; hooks do not depend on it."""
     head: ClassVar[Literal["linear", "normalized"]] = "linear"
     """The last layer that the loss needs: `ldam` asks for one with unit weights and features."""
-    keeps_shares: ClassVar[bool] = False
-    """Whether `blend` leaves each class its share of the labels, as partners of the batch do."""
 
     def expanded_counts(self, class_counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the training rows per class, ``int64[C]``, once `synthesize` has run."""

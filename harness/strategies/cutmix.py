@@ -20,7 +20,6 @@ class CutMix(Windowed):
     """
 
     stage: ClassVar[int] = 41
-    keeps_shares: ClassVar[bool] = True
 
     alpha: Annotated[float, Field(gt=0.0), Tunable(0.05, 2.0, log=True)] = 1.0
     """Both parameters of the Beta distribution of λ; the box covers 1 − λ before clipping."""

@@ -19,7 +19,6 @@ class MixUp(Windowed):
     """
 
     stage: ClassVar[int] = 40
-    keeps_shares: ClassVar[bool] = True
 
     alpha: Annotated[float, Field(gt=0.0), Tunable(0.05, 2.0, log=True)] = 1.0
     """Both parameters of the Beta distribution; small means mostly one of the two."""

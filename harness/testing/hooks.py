@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.strategies.base import Batch, Flip, Mix, PadCrop, Strategy, Synthesis
-from harness.streams import stream
+from harness.streams import Stream, stream
 from harness.testing import samples
 from harness.testing.report import Call, Report, called
 
@@ -109,7 +109,7 @@ def _order(report: Report, strategy: Strategy, shape: tuple[int, ...]) -> None:
         report,
         Call(
             "order",
-            lambda: strategy.order(known, steps, samples.BATCH, stream(0, "check")),
+            lambda: strategy.order_pass(1, 0.5, known, steps, samples.BATCH, Stream(0, "check")),
             {"labels": known},
         ),
     )

@@ -23,7 +23,7 @@ from harness.errors import listing
 from harness.experiment.spec import RunSpec, file_digest
 from harness.training.rundir import CHECKPOINT_SECONDS, CHECKPOINTS, version_of
 
-FORMAT = 1
+FORMAT = 2
 
 _MAGIC = b"harness checkpoint\n"
 

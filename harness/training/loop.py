@@ -27,6 +27,7 @@ from harness.training.events import Command, Evaluated, Event, Progress, Waiting
 from harness.training.image_source import ImageSource
 from harness.training.models import Classifier
 from harness.training.pipeline import Pipeline
+from harness.training.plan import phase_starts
 from harness.training.rundir import RESUMED
 from harness.training.state import Best, TrainingResult, TrainState, restored, saved
 from harness.training.step import (
@@ -139,7 +140,8 @@ class Loop:
             at = restored(state, step, self.model, self.device)
             at.outcome.notes.append(f"{RESUMED} {at.step} of {self.steps}")
             return at
-        return TrainState(TrainingResult(np.zeros(len(self.train_counts), np.int64)))
+        starts = phase_starts(self.strategies, self.steps)
+        return TrainState(TrainingResult.begun(len(self.train_counts), starts))
 
     def _keep(self, at: TrainState, step: Step, command: Command | None) -> bool:
         """Write a checkpoint where one is due or asked for; return whether to end here."""

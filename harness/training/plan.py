@@ -62,6 +62,10 @@ class Decisions:
     blend: str | None
 
 
+_MOVE_LABELS = ("order", "blend", "loss")
+"""Hooks that decide which labels count how much."""
+
+
 class Window:
     """The half-open range of steps in which a strategy acts."""
 
@@ -76,6 +80,13 @@ class Window:
     def progress(self, step: int) -> float:
         """Return how much of it is over at `step`, in [0, 1]."""
         return min(max((step - self.first) / max(self.last - self.first, 1), 0.0), 1.0)
+
+
+def phase_starts(strategies: Sequence[Strategy], steps: int) -> tuple[int, ...]:
+    """Return the steps at which a sampler, a blend or a loss begins or ceases to act, 0 first."""
+    windows = [Window(s, steps) for s in strategies if any(map(type(s).decides, _MOVE_LABELS))]
+    ends = {step for window in windows for step in (window.first, window.last)}
+    return tuple(sorted({0, *(step for step in ends if step < steps)}))
 
 
 class BatchPlan:

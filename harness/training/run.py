@@ -186,6 +186,7 @@ def _result(run: Prepared, outcome: TrainingResult) -> dict[str, Any]:
         "row_digests": run.data.rows.digests(),
         **_groups(run),
         "delivered": outcome.delivered.tolist(),
+        "label_mass": outcome.phases(steps),
         "mixed_share": {name: count / steps for name, count in sorted(outcome.mixed.items())},
         "parameters": models.count_parameters(run.loop.model),
         "normalisation": _normalisation(run),

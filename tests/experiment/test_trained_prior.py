@@ -82,7 +82,7 @@ def test_a_sampler_that_stops_leaves_the_shuffled_rest(spec_of: Callable[..., Ru
 def test_too_low_a_learning_rate_in_the_last_window_leaves_it_unknown(
     spec_of: Callable[..., RunSpec],
 ) -> None:
-    late = spec_of({"name": "class_weights", "start": 0.95}, schedule="cosine")
+    late = spec_of({"name": "class_weights", "start": 0.98})
     assert "too low for the outputs to follow" in trained_prior(late, result([480, 240, 80])).reason
     # at equal shares in both windows nothing has to be followed
     even = result([272, 264, 264], train_counts=[34, 33, 33])
@@ -95,6 +95,29 @@ def test_weights_of_an_earlier_step_carry_the_prior_of_then(
     deferred = spec_of({"name": "weighted_sampler", "start": 0.8})
     found = shares_of(trained_prior(deferred, result([437, 246, 117], selected_step=60)))
     np.testing.assert_allclose(found, [0.6, 0.3, 0.1])
+
+
+def test_the_label_mass_that_a_run_recorded_is_taken(spec_of: Callable[..., RunSpec]) -> None:
+    mass = [
+        {"first": 0, "last": 80, "mass": [384, 192, 64]},
+        {"first": 80, "last": 100, "mass": [60.5, 40.0, 59.5]},
+    ]
+    twice = spec_of({"name": "weighted_sampler", "start": 0.8}, {"name": "remix", "start": 0.8})
+    found = phases(twice, result([437, 246, 117], label_mass=mass))
+    assert not isinstance(found, str)
+    assert [(p.first, p.last) for p in found] == [(0, 80), (80, 100)]
+    shares = shares_of(trained_prior(twice, result([437, 246, 117], label_mass=mass)))
+    np.testing.assert_allclose(shares, np.array([60.5, 40.0, 59.5]) / 160)
+
+
+def test_a_last_phase_that_hardly_trains_changes_nothing(spec_of: Callable[..., RunSpec]) -> None:
+    mass = [
+        {"first": 0, "last": 98, "mass": [500, 200, 84]},
+        {"first": 98, "last": 100, "mass": [10, 5, 1]},
+    ]
+    cmo = spec_of({"name": "cmo", "start": 0.0}, schedule="cosine")
+    shares = shares_of(trained_prior(cmo, result([480, 240, 80], label_mass=mass)))
+    np.testing.assert_allclose(shares, np.array([500, 200, 84]) / 784)
 
 
 def test_a_loss_and_a_sampler_together(spec_of: Callable[..., RunSpec]) -> None:
@@ -129,7 +152,7 @@ def test_label_smoothing_evens_the_shares_and_is_said(spec_of: Callable[..., Run
             ],
             "several samplers",
         ),
-        (["towards_rare"], "keeps_shares"),
+        (["towards_rare"], "what was left of each class is not recorded"),
     ],
 )
 def test_what_cannot_be_known_says_why(

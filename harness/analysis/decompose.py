@@ -18,6 +18,7 @@ from harness.analysis.images import ImageScores
 from harness.analysis.intervals import ImageSample, Interval
 from harness.analysis.tables import BLOCK, GROUP, PANEL
 from harness.experiment.design import NOTHING
+from harness.experiment.metric_names import span
 
 AS_IT_IS = "argmax"
 """The rule of outputs that are not adjusted, which gains are taken with."""
@@ -118,7 +119,10 @@ def decomposition(
     found = pd.DataFrame({"pairs": groups.size()})
     for part in PARTS:
         mean, sd = groups[part].mean(), groups[part].std()
-        interval = intervals.over_seeds(mean, sd, found["pairs"], folds)
+        widest = found.index.get_level_values("metric").map(span).to_numpy(np.float64)
+        if part == "threshold_part":  # the difference of two gains
+            widest = 2 * widest
+        interval = intervals.over_seeds(mean, sd, found["pairs"], folds).within(widest)
         found[part] = mean
         found[f"{part}_low"], found[f"{part}_high"] = interval.low, interval.high
         found[f"{part}_p"] = interval.p

@@ -47,8 +47,9 @@ class Interval(NamedTuple):
     p: Floats
     df: Floats
 
-    def within(self, size: float) -> "Interval":
+    def within(self, size: ArrayLike) -> "Interval":
         """Return it without what no truth can be: the parts beyond ±size."""
+        size = np.asarray(size, np.float64)
         return self._replace(low=np.maximum(self.low, -size), high=np.minimum(self.high, size))
 
 

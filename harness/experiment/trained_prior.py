@@ -40,7 +40,7 @@ class Phase:
     Attributes:
         first: First step.
         last: Step after the last.
-        shares: ``float64[C]``: of the label mass delivered.
+        shares: ``float64[C]``: of the label mass delivered, after label smoothing.
         loss: What decided the loss; None for soft cross-entropy.
     """
 
@@ -93,7 +93,7 @@ def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
     mass = found[-1].prior(expanded)
     if isinstance(mass, str):
         return TrainedPrior.unknown(mass)
-    prior = _smoothed(TrainedPrior.of(mass, names), spec.training.label_smoothing)
+    prior = TrainedPrior.of(mass, names)
     if len(found) > 1 and _settled(found[-1], spec.training, steps) < 1.0:
         before = found[-2].prior(expanded)
         if isinstance(before, str) or _differ(TrainedPrior.of(before, names), prior):
@@ -101,22 +101,13 @@ def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
                 f"sampler or loss changed at step {found[-1].first} of {result['steps']}, and the "
                 "learning rate was then too low for the outputs to follow; start earlier"
             )
+    if smoothing := spec.training.label_smoothing:
+        said = (
+            f"label smoothing of {smoothing:g} makes outputs less sure than the posterior, which "
+            "the prior of the smoothed labels makes up for on average alone"
+        )
+        prior = TrainedPrior(prior.shares, "", (*prior.notes, said))
     return prior
-
-
-def _smoothed(prior: TrainedPrior, smoothing: float) -> TrainedPrior:
-    """Return the prior of targets of which `smoothing` is spread evenly over the classes.
-
-    Smoothed outputs are no posterior of any prior; this one makes their mean right.
-    """
-    if not smoothing or prior.shares is None:
-        return prior
-    shares = (1 - smoothing) * prior.shares + smoothing / len(prior.shares)
-    said = (
-        f"label smoothing of {smoothing:g} makes outputs less sure than the posterior, which the "
-        "prior of the smoothed labels makes up for on average alone"
-    )
-    return TrainedPrior(shares, "", (*prior.notes, said))
 
 
 def _settled(phase: Phase, training: Training, steps: int) -> float:
@@ -152,8 +143,14 @@ def phases(spec: RunSpec, result: Mapping[str, Any]) -> list[Phase] | str:
         if isinstance(found, str):
             return found
         parts = found
+    smoothing = spec.training.label_smoothing
     return [
-        Phase(first, last, shares, _at(losses, first))
+        Phase(
+            first,
+            last,
+            (1 - smoothing) * shares + smoothing / len(shares),
+            _at(losses, first),
+        )
         for first, last, shares in parts
         if first < selected
     ]

@@ -1,6 +1,6 @@
 """Studies of known truth: outputs of two recipes over seeds, decided by every rule.
 
-Five classes are seen at a distance from each other. An image has an effect of its own on the logits,
+Five classes are seen at a distance from each other. An image has an effect of its own on logits,
 the same for every model; a run adds noise to each image and a bias to each class. Doing nothing
 carries a skewed prior; the recipe an even one, and it sees a little better.
 """

@@ -1,0 +1,290 @@
+"""Decision rules applied to stored predictions: nothing is trained, and runs of any age will do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.analysis.decompose import AS_IT_IS, Panel
+from harness.analysis.images import ImageScores
+from harness.analysis.intervals import ImageSample, Ints
+from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
+from harness.analysis.words import unreadable
+from harness.decisions.base import Case, Fitted, Floats, Rule, Val, log_probabilities, rule_from
+from harness.decisions.objective import Objective, accuracy
+from harness.decisions.pooling import Part, pooled
+from harness.decisions.priors import Deployment, TrainedPrior, deployment
+from harness.errors import DecisionError, StoreError
+from harness.execution.store import read_json
+from harness.experiment.spec import RunSpec
+from harness.experiment.trained_prior import trained_prior
+from harness.metrics import Metric, Split
+
+BY_SAMPLE = ("accuracy", "nll", "ece", "mcc")
+"""Metrics in which a sample counts as any other; in all others a class does."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How and for what to decide.
+
+    Attributes:
+        metric: The primary metric, which rules are fitted for.
+        rules: Rules beside `argmax`, which gains are taken with and which is always there.
+        deploy: The prior that decisions are made for; None: ``balanced`` where a class counts in
+            the primary metric as any other, and ``train`` where a sample does.
+        metrics: Further metrics to compute.
+    """
+
+    metric: Metric
+    rules: tuple[Rule, ...] = (rule_from("prior"),)
+    deploy: Deployment | None = None
+    metrics: tuple[Metric, ...] = ()
+
+    def every_rule(self) -> tuple[Rule, ...]:
+        """Return the rules with argmax first, each once."""
+        rules = {rule.label(): rule for rule in (rule_from(AS_IT_IS), *self.rules)}
+        return tuple(rules.values())
+
+    def every_metric(self) -> dict[str, Metric]:
+        """Return the metrics by label, the primary one first."""
+        return {metric.label(): metric for metric in (self.metric, *self.metrics)}
+
+    def prior(self, train_counts: Ints, class_names: tuple[str, ...]) -> Floats:
+        """Return the deployment prior of a dataset, ``float64[C]``."""
+        wanted = self.deploy
+        if wanted is None:
+            wanted = "train" if self.metric.name in BY_SAMPLE else "balanced"
+        return deployment(wanted, train_counts, class_names)
+
+
+@dataclass
+class Decided:
+    """What rules make of runs.
+
+    Attributes:
+        table: One row per run, rule and metric, as `harness.analysis.decompose.decomposition` wants
+            it; ``value`` is NaN where the rule could not be fitted or the metric is not defined.
+        images: Scores of single test images by the primary metric, by (panel, rule).
+        fitted: Each fitted rule, by (key of the run, rule).
+        notes: What the user should know, by (dataset, recipe, rule): each thing once.
+        unread: Why predictions of single runs could not be used.
+    """
+
+    table: pd.DataFrame
+    images: dict[tuple[Panel, str], ImageScores] = field(default_factory=dict)
+    fitted: dict[tuple[str, str], Fitted] = field(default_factory=dict)
+    notes: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a finished run said of val and test, and what it was trained on.
+
+    Attributes:
+        row: The run's row of `runs_table`.
+        class_names: C display names.
+        train_counts: ``int64[C]``, original training samples per class.
+        trained: The prior that the outputs carry.
+        test: ``float32[n, C]``, probabilities.
+        test_labels: ``int64[n]``.
+        test_rows: ``int64[n]``: which samples they are.
+        test_groups: ``int64[n]`` or None: which of them belong together.
+        val: The same of val, or None where there is none.
+    """
+
+    row: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    train_counts: Ints
+    trained: TrainedPrior
+    test: NDArray[np.float32]
+    test_labels: Ints
+    test_rows: Ints
+    test_groups: Ints | None
+    val: Part | None
+
+
+def read_outputs(row: Mapping[str, Any], spec: RunSpec) -> Outputs:
+    """Read the stored outputs of a run that is done.
+
+    Raises:
+        StoreError: A file is missing or damaged.
+    """
+    folder = Path(row["path"])
+    result = read_json(folder / "result.json")
+    file = folder / "predictions.npz"
+    try:
+        trained = trained_prior(spec, result)
+        names, counts = tuple(result["class_names"]), np.asarray(result["train_counts"], np.int64)
+        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            kept = {name: stored[name] for name in stored.files if not name.endswith("_ids")}
+        val = None
+        if "val_labels" in kept and len(kept["val_labels"]):
+            logs = log_probabilities(kept["val_probabilities"])
+            val = Part(logs, kept["val_labels"], kept["val_rows"], trained)
+        return Outputs(
+            row,
+            names,
+            counts,
+            trained,
+            kept["test_probabilities"],
+            kept["test_labels"],
+            kept["test_rows"],
+            kept.get("test_groups"),
+            val,
+        )
+    except Exception as error:  # zipfile and zlib have errors of their own, without a shared base
+        raise StoreError(unreadable(file, error)) from None
+
+
+def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) -> Decided:
+    """Fit and apply every rule to every run that is done.
+
+    A rule is fitted on the val outputs of the run alone; with folds, on those of all folds of its
+    seed, less the rows in its own test set. Nothing of test is looked at.
+
+    Args:
+        runs: From `runs_table`.
+        specs: Those of the runs.
+        setting: How to decide.
+
+    Raises:
+        ConfigError: Costs, classes or priors do not fit the classes.
+    """
+    by_key = {spec.key: spec for spec in specs}
+    done = runs[runs["status"] == DONE] if len(runs) else runs
+    found = Decided(pd.DataFrame(columns=_COLUMNS))
+    rows: list[dict[str, Any]] = []
+    scores: dict[tuple[Panel, str], dict[str, NDArray[np.float32]]] = {}
+    first: dict[Panel, Outputs] = {}
+    for _, together in done.groupby([*GROUP, "seed"], sort=False) if len(done) else ():
+        read = _read(together, by_key, found.unread)
+        for place, outputs in enumerate(read):
+            panel: Panel = tuple(outputs.row[name] for name in PANEL)  # type: ignore[assignment]
+            same = np.array_equal(first.setdefault(panel, outputs).test_rows, outputs.test_rows)
+            case = _case(place, read, setting)
+            for label, split in _decide(outputs, case, setting, found):
+                rows += _rows(outputs, label, split, setting)
+                if split is not None and same and setting.metric.splits_into_images():
+                    of_image = np.asarray(setting.metric.image_scores(split), np.float32)
+                    scores.setdefault((panel, label), {})[outputs.row["key"]] = of_image
+    if rows:
+        found.table = pd.DataFrame(rows)
+    samples = {panel: _sample(outputs, setting.metric) for panel, outputs in first.items()}
+    for (panel, label), of_runs in scores.items():
+        sample = samples[panel]
+        if sample is not None:
+            found.images[panel, label] = ImageScores(sample, of_runs)
+    return found
+
+
+_COLUMNS = [*GROUP, *BLOCK, "folds", "key", "rule", "metric", "value"]
+
+
+def _read(together: pd.DataFrame, specs: Mapping[str, RunSpec], unread: list[str]) -> list[Outputs]:
+    """Read the runs of one recipe and seed: one, or one per fold."""
+    found = []
+    for row in together.to_dict("records"):
+        try:
+            found.append(read_outputs(row, specs[row["key"]]))  # type: ignore[arg-type]
+        except StoreError as error:
+            unread.append(str(error))
+    return found
+
+
+def _case(place: int, read: Sequence[Outputs], setting: Setting) -> Case:
+    """Return what a rule may know of one run: no label or output of its test set."""
+    outputs = read[place]
+    deployed = setting.prior(outputs.train_counts, outputs.class_names)
+    val = None
+    if outputs.val is not None:
+        log_p, labels = outputs.val.log_p, outputs.val.labels
+        if len(read) > 1:
+            parts = [other.val for other in read if other.val is not None]
+            own = next(i for i, part in enumerate(parts) if part is outputs.val)
+            log_p, labels = pooled(own, parts, outputs.test_rows)
+        if len(labels):
+            val = Val(log_p, labels, _objective(setting.metric, labels, outputs, deployed))
+    return Case(outputs.class_names, outputs.trained, deployed, val)
+
+
+def _objective(metric: Metric, labels: Ints, outputs: Outputs, deployed: Floats) -> Objective:
+    """Return what rules are fitted for on val.
+
+    Accuracy is that under the deployment prior; it also stands in for a metric of probabilities,
+    which decisions do not change.
+    """
+    if metric.name == "accuracy" or metric.source == "probabilities":
+        return accuracy(labels, deployed)
+    counts, names = outputs.train_counts, outputs.class_names
+    blank = np.broadcast_to(np.float32(1 / len(names)), (len(labels), len(names)))
+
+    def split_of(decided: Ints) -> Split:
+        return Split(blank, labels, counts, decided, names)
+
+    def value(decided: Ints) -> float:
+        found = metric.value(split_of(decided))
+        if found is None:
+            return 0.0
+        return found if metric.higher_is_better else -found
+
+    weights = metric.image_weights(labels, counts, names)
+    if weights is not None and weights.any():
+        probe = split_of(np.roll(labels, 1))
+        if np.array_equal(metric.image_scores(probe), probe.right):
+            return Objective.linear(weights, labels)
+    return Objective(value)
+
+
+def _decide(
+    outputs: Outputs, case: Case, setting: Setting, found: Decided
+) -> Iterable[tuple[str, Split | None]]:
+    """Yield each rule's label with the test set as it decides it; None where it cannot."""
+    log_test = log_probabilities(outputs.test)
+    probable = any(m.source == "probabilities" for m in setting.every_metric().values())
+    for rule in setting.every_rule():
+        label = rule.label()
+        place = (outputs.row["dataset"], outputs.row["recipe"], label)
+        try:
+            fitted = rule.fit(case)
+        except DecisionError as error:
+            _note(found, place, [str(error)])
+            yield label, None
+            continue
+        found.fitted[outputs.row["key"], label] = fitted
+        _note(found, place, fitted.notes)
+        moved = probable and label != AS_IT_IS
+        probabilities = fitted.probabilities(log_test) if moved else outputs.test
+        decided = fitted.decisions(log_test)
+        names, counts = outputs.class_names, outputs.train_counts
+        yield label, Split(probabilities, outputs.test_labels, counts, decided, names)
+
+
+def _note(found: Decided, place: tuple[str, str, str], said: Iterable[str]) -> None:
+    known = found.notes.setdefault(place, [])
+    known += [text for text in said if text not in known]
+    if not known:
+        del found.notes[place]
+
+
+def _rows(
+    outputs: Outputs, rule: str, split: Split | None, setting: Setting
+) -> Iterable[dict[str, Any]]:
+    run = {name: outputs.row[name] for name in [*GROUP, *BLOCK, "folds", "key"]}
+    for label, metric in setting.every_metric().items():
+        value = None if split is None else metric.value(split)
+        yield {**run, "rule": rule, "metric": label, "value": np.nan if value is None else value}
+
+
+def _sample(outputs: Outputs, metric: Metric) -> ImageSample | None:
+    if outputs.row["fold"] >= 0:
+        return None
+    shares = metric.image_weights(outputs.test_labels, outputs.train_counts, outputs.class_names)
+    if shares is None or not shares.any():
+        return None
+    return ImageSample(shares, outputs.test_labels, outputs.test_groups)

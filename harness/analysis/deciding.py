@@ -1,6 +1,7 @@
 """Decision rules applied to stored predictions: nothing is trained, and runs of any age will do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from harness.analysis.decompose import AS_IT_IS, Panel
 from harness.analysis.images import ImageScores
 from harness.analysis.intervals import ImageSample, Ints
-from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
+from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL, records
 from harness.analysis.words import unreadable
 from harness.decisions.base import Case, Fitted, Floats, Rule, Val, log_probabilities, rule_from
 from harness.decisions.objective import Objective, accuracy
@@ -117,9 +118,9 @@ def read_outputs(row: Mapping[str, Any], spec: RunSpec) -> Outputs:
     """
     folder = Path(row["path"])
     result = read_json(folder / "result.json")
+    trained = trained_prior(spec, result)
     file = folder / "predictions.npz"
     try:
-        trained = trained_prior(spec, result)
         names, counts = tuple(result["class_names"]), np.asarray(result["train_counts"], np.int64)
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             kept = {name: stored[name] for name in stored.files if not name.endswith("_ids")}
@@ -162,8 +163,7 @@ def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) 
     rows: list[dict[str, Any]] = []
     scores: dict[tuple[Panel, str], dict[str, NDArray[np.float32]]] = {}
     first: dict[Panel, Outputs] = {}
-    for _, together in done.groupby([*GROUP, "seed"], sort=False) if len(done) else ():
-        read = _read(together, by_key, found.unread)
+    for read in _ahead(lambda rows: _read(rows, by_key, found.unread), _together(done)):
         for place, outputs in enumerate(read):
             panel: Panel = tuple(outputs.row[name] for name in PANEL)  # type: ignore[assignment]
             same = np.array_equal(first.setdefault(panel, outputs).test_rows, outputs.test_rows)
@@ -186,12 +186,37 @@ def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) 
 _COLUMNS = [*GROUP, *BLOCK, "folds", "key", "rule", "metric", "value"]
 
 
-def _read(together: pd.DataFrame, specs: Mapping[str, RunSpec], unread: list[str]) -> list[Outputs]:
-    """Read the runs of one recipe and seed: one, or one per fold."""
+def _together(done: pd.DataFrame) -> Iterable[list[dict[str, Any]]]:
+    """Return the runs of each recipe and seed: one, or one per fold."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in records(done):
+        found.setdefault(tuple(row[name] for name in [*GROUP, "seed"]), []).append(row)
+    return found.values()
+
+
+def _ahead(
+    read: Callable[[list[dict[str, Any]]], list[Outputs]], each: Iterable[list[dict[str, Any]]]
+) -> Iterable[list[Outputs]]:
+    """Read the next while the last is worked on: much of reading is to decompress."""
+    with ThreadPoolExecutor(1) as pool:
+        coming: Future[list[Outputs]] | None = None
+        for rows in each:
+            following = pool.submit(read, rows)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
+
+
+def _read(
+    together: Iterable[Mapping[str, Any]], specs: Mapping[str, RunSpec], unread: list[str]
+) -> list[Outputs]:
+    """Read runs; those that cannot be read are left out and said."""
     found = []
-    for row in together.to_dict("records"):
+    for row in together:
         try:
-            found.append(read_outputs(row, specs[row["key"]]))  # type: ignore[arg-type]
+            found.append(read_outputs(row, specs[row["key"]]))
         except StoreError as error:
             unread.append(str(error))
     return found

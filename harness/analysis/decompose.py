@@ -18,7 +18,7 @@ from harness.analysis.images import ImageScores
 from harness.analysis.intervals import ImageSample, Interval
 from harness.analysis.tables import BLOCK, GROUP, PANEL
 from harness.experiment.design import NOTHING
-from harness.experiment.metric_names import span
+from harness.metrics import metric_of
 
 AS_IT_IS = "argmax"
 """The rule of outputs that are not adjusted, which gains are taken with."""
@@ -116,19 +116,19 @@ def decomposition(
     pairs = _pairs(known, baseline)
     groups = pairs.groupby(by, sort=False)
     folds = groups["folds"].first().to_numpy(np.float64)
-    found = pd.DataFrame({"pairs": groups.size()})
+    found = pd.DataFrame({"pairs": groups.size(), **dict.fromkeys(_NEW, np.nan)})
     for part in PARTS:
         mean, sd = groups[part].mean(), groups[part].std()
-        widest = found.index.get_level_values("metric").map(span).to_numpy(np.float64)
+        widest = found.index.get_level_values("metric").map(_span).to_numpy(np.float64)
         if part == "threshold_part":  # the difference of two gains
             widest = 2 * widest
         interval = intervals.over_seeds(mean, sd, found["pairs"], folds).within(widest)
         found[part] = mean
         found[f"{part}_low"], found[f"{part}_high"] = interval.low, interval.high
         found[f"{part}_p"] = interval.p
-        found[f"{part}_new_low"] = found[f"{part}_new_high"] = np.nan
-    for group, members in groups if images else ():
-        _on_new_images(found, group, members, images or {})
+    if images:
+        none = (np.nan,) * len(_NEW)
+        found[_NEW] = [_on_new_images(g, members, images) or none for g, members in groups]
     table = pd.DataFrame(means).join(found).reset_index()
     table["pairs"] = table["pairs"].fillna(0).astype(int)
     return table[columns]
@@ -137,6 +137,9 @@ def decomposition(
 _COLUMNS = [
     f"{part}{end}" for part in PARTS for end in ("", "_low", "_high", "_p", "_new_low", "_new_high")
 ]
+
+
+_NEW = [f"{part}_new_{end}" for part in PARTS for end in ("low", "high")]
 
 
 def _pairs(known: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -157,20 +160,19 @@ def _pairs(known: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def _on_new_images(
-    found: pd.DataFrame,
-    group: Any,
-    members: pd.DataFrame,
-    images: Mapping[tuple[Panel, str], ImageScores],
-) -> None:
-    """Put the intervals on new images into a row, where all its predictions were read."""
+    group: Any, members: pd.DataFrame, images: Mapping[tuple[Panel, str], ImageScores]
+) -> list[float] | None:
+    """Return the ends of a row's intervals on new images, where all its predictions were read."""
     dataset, reference, model, _, rule, _ = group
     panel = (str(dataset), str(reference), str(model))
     raw, adjusted = images.get((panel, AS_IT_IS)), images.get((panel, str(rule)))
     keys = members[["key", "key_base"]].to_numpy()
     if raw is None or adjusted is None or not set(keys.flat) <= raw.keys() & adjusted.keys():
-        return
+        return None
     scores = [s.of(keys[:, which]) for which in (0, 1) for s in (raw, adjusted)]
     anew = parts_on_new_images(raw.sample, *scores)
-    for part, interval in zip(PARTS, anew, strict=True):
-        found.loc[group, f"{part}_new_low"] = float(interval.low)
-        found.loc[group, f"{part}_new_high"] = float(interval.high)
+    return [float(end) for interval in anew for end in (interval.low, interval.high)]
+
+
+def _span(metric: str) -> float:
+    return metric_of(metric).span()

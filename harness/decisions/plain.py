@@ -85,6 +85,8 @@ class Prior(Adjusting):
 def best_temperature(val: Val, offsets: Floats) -> tuple[float, tuple[str, ...]]:
     """Return the temperature of the largest likelihood of val, and notes.
 
+    Where outputs on val are all right there is no such temperature, and it stays 1.
+
     Args:
         val: Validation outputs.
         offsets: ``float64[C]``, added after the division; −inf for a class that val lacks.
@@ -96,12 +98,6 @@ def best_temperature(val: Val, offsets: Floats) -> tuple[float, tuple[str, ...]]
         return float((logsumexp(scores, axis=1) - scores[rows, val.labels]).mean())
 
     found = float(minimize_scalar(nll, bounds=(-_EDGE, _EDGE), method="bounded").x)
-    if nll(0.0) <= nll(found):  # a flat likelihood: 1 is as good
-        found = 0.0
-    notes: tuple[str, ...] = ()
-    if abs(found) > _EDGE - 0.01:
-        notes = (
-            f"val does not tell the temperature ({len(rows)} rows): it is at the end of its range, "
-            f"{math.exp(found):.3g}",
-        )
-    return math.exp(found), notes
+    if abs(found) < _EDGE - 0.01 and nll(found) < nll(0.0):
+        return math.exp(found), ()
+    return 1.0, (f"val ({len(rows)} rows) does not tell the temperature: it stays 1",)

@@ -89,22 +89,31 @@ def _ascent(scores: Floats, labels: Ints, objective: Objective) -> Floats:
     moved = np.zeros(classes)
     best = objective.value(scores.argmax(axis=1))
     present = np.flatnonzero(np.bincount(labels, minlength=classes))
+    first, second = _leaders(scores)
+    rows = np.arange(len(labels))
     for _ in range(_SWEEPS):
         before = best
         for k in present.tolist():
-            rivals = scores.copy()
-            rivals[:, k] = -np.inf
-            other = rivals.argmax(axis=1)
-            needed = rivals[np.arange(len(labels)), other] - scores[:, k]
+            other = np.where(first == k, second, first)
+            needed = scores[rows, other] - scores[:, k]
             tried = _sweep if objective.weights is not None else _tries
             by, value = tried(needed, other, k, labels, objective, -moved[k])
             if value > best + _GAIN:
                 best = value
                 moved[k] += by
                 scores[:, k] += by
+                first, second = _leaders(scores)
         if best <= before + _GAIN:
             break
     return moved
+
+
+def _leaders(scores: Floats) -> tuple[Ints, Ints]:
+    """Return the classes of the largest and of the second largest score, ``int64[n]`` each."""
+    rows, first = np.arange(len(scores)), scores.argmax(axis=1)
+    rest = scores.copy()
+    rest[rows, first] = -np.inf
+    return first, rest.argmax(axis=1)
 
 
 def _between(needed: Floats) -> tuple[Ints, Floats]:

@@ -18,6 +18,8 @@ from harness.errors import ConfigError
 from harness.experiment.spec import RunSpec, Training
 from harness.strategies.base import Strategy, deciding
 
+_NEEDED = ("class_names", "train_counts", "synthetic", "delivered", "steps", "selected_step")
+
 ENOUGH_SGD = 3.0
 """Learning rate summed over the steps of a phase, over 1 − momentum, from which it decides: it is
 the time of the gradient flow, in units in which a bias of the last layer settles."""
@@ -81,6 +83,9 @@ def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
         spec: What was trained.
         result: Its ``result.json``, of schema 1.
     """
+    for name in _NEEDED:
+        if name not in result:
+            return TrainedPrior.unknown(f"result.json does not record '{name}'")
     counts = np.asarray(result["train_counts"], np.int64)
     expanded = expanded_counts(spec, counts)
     found = phases(spec, result)

@@ -113,7 +113,8 @@ def test_before_prior_a_temperature_does_not_make_up_for_another_val_prior(
 def test_a_temperature_that_val_does_not_tell_is_said(make_case: Callable[..., Case]) -> None:
     p = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
     fitted = rule_from("temperature").fit(make_case(p, [0, 1, 2]))
-    assert "val does not tell the temperature (3 rows)" in fitted.notes[0]
+    assert fitted.temperature == 1.0
+    assert "val (3 rows) does not tell the temperature" in fitted.notes[0]
 
 
 def test_notes_of_a_prior_stand_with_what_was_moved_by_it(make_case: Callable[..., Case]) -> None:

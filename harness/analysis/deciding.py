@@ -165,7 +165,7 @@ def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) 
     first: dict[Panel, Outputs] = {}
     for read in _ahead(lambda rows: _read(rows, by_key, found.unread), _together(done)):
         for place, outputs in enumerate(read):
-            panel: Panel = tuple(outputs.row[name] for name in PANEL)  # type: ignore[assignment]
+            panel: Panel = tuple(outputs.row[name] for name in PANEL)
             same = np.array_equal(first.setdefault(panel, outputs).test_rows, outputs.test_rows)
             case = _case(place, read, setting)
             for label, split in _decide(outputs, case, setting, found):

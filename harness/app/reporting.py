@@ -80,7 +80,7 @@ def report(
         HarnessError: No run was ever committed, or the folder cannot be read or written.
     """
     store = Store(results, experiment.name)
-    specs, notes, searches = _asked(experiment, store)
+    specs, notes, searches = asked(experiment, store)
     searched = [_searched(experiment, search) for search in searches]
     found = find(experiment, specs, store, points / 100, notes, searched)
     page = document(found, worst_misses(found, file_names, classes) if thumbnails else None)
@@ -127,7 +127,7 @@ def _note(page: Document) -> str:
     return "\n\n".join([*answers, *warned, where])
 
 
-def _asked(
+def asked(
     experiment: Experiment, store: Store
 ) -> tuple[Sequence[RunSpec], list[str], Sequence[tuned.SearchResult]]:
     """Return the planned runs, what to say beforehand, and what searches came to.

@@ -294,6 +294,21 @@ def report(
 
 @app.command()
 @grouped
+def decide(file: File, results: Results = DEFAULT_RESULTS, *, reading: Reading) -> None:
+    """Decide finished runs by other rules; say what of each gain is only a moved threshold.
+
+    Nothing is trained or written. The key decisions: of the file names rules, the prior that
+    decisions are made for, and costs.
+
+    Example:  harness decide quickstart
+    """
+    from harness.cli import decide as verb
+
+    verb.run(file, *reading.changes, results, reading.as_json)
+
+
+@app.command()
+@grouped
 def preview(
     what: Annotated[
         str,

@@ -4,8 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
 
 from harness.decisions.base import Case, Fitted, Floats, Rule, Val, rule
 
@@ -91,6 +89,9 @@ def best_temperature(val: Val, offsets: Floats) -> tuple[float, tuple[str, ...]]
         val: Validation outputs.
         offsets: ``float64[C]``, added after the division; −inf for a class that val lacks.
     """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
     rows = np.arange(len(val.labels))
 
     def nll(log_temperature: float) -> float:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from scipy.special import betaincinv
 
 from harness.decisions.base import Case, Fitted, Floats, rule
 from harness.decisions.plain import Adjusting
@@ -37,6 +36,8 @@ class Sensitivity(Adjusting):
 
     def fit(self, case: Case) -> Fitted:
         """Fit the offset of the class."""
+        from scipy.special import betaincinv
+
         if self.class_name not in case.class_names:
             raise ConfigError(
                 f"sensitivity: unknown class '{self.class_name}'"

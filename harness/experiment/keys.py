@@ -65,6 +65,24 @@ class Tune(BaseModel):
     space: dict[str, Any] = {}
 
 
+class Decide(BaseModel):
+    """How finished runs are decided.
+
+    Attributes:
+        rules: Decision rules, by name or with parameters; argmax is always there.
+        primary: The rule that claims are made with.
+        deploy: ``balanced``, ``train``, or a share of each class.
+        costs: What mistakes cost, by class or as a matrix by names, true class first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    rules: Annotated[list[str | dict[str, Any]], Field(min_length=1)] = ["argmax", "prior"]
+    primary: str = "argmax"
+    deploy: str | dict[Any, Any] | None = None
+    costs: dict[Any, Any] | None = None
+
+
 class File(BaseModel):
     """The keys of an experiment file, before names are resolved.
 
@@ -89,6 +107,7 @@ class File(BaseModel):
     training: dict[str, Any] = {}
     metric: str | dict[str, Any] = "balanced_accuracy"
     metrics: list[str | dict[str, Any]] = []
+    decisions: dict[str, Any] = {}
     tune: dict[str, Any] | None = None
     keep_weights: KeepWeights = "all"
     weights_gb: Annotated[float, Field(ge=0)] = 2.0

@@ -8,12 +8,13 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harness.datasets.base import Dataset
 from harness.errors import ConfigError, did_you_mean, listing
+from harness.experiment.decisions import Decisions, read_decisions
 from harness.experiment.design import (
     NONE,
     NOTHING,
@@ -66,6 +67,7 @@ class Experiment:
         plugins: Modules and files to import.
         tuning: What `harness tune` searches, or None.
         given: Options of the command line that are a part of it: assignments and plugins.
+        decisions: How finished runs are decided.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Experiment:
     tuning: Tuning | None = None
     given: tuple[tuple[str, str], ...] = ()
     metrics: tuple[str, ...] = ()
+    decisions: Decisions = field(default_factory=Decisions.default)
 
     @property
     def called(self) -> str:
@@ -152,6 +155,7 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
     factors, recipes = _recipes(problems, file)
     metric = _metric(problems, file.metric, ("metric",))
     further = [_metric(problems, item, ("metrics", i)) for i, item in enumerate(file.metrics)]
+    decisions = read_decisions(problems, file.decisions)
     _check_rest(problems, file, sources, models)
     references = _references(problems, file, recipes)
     seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds)
@@ -181,6 +185,7 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
         tracking=tracking,
         plugins=(*file.plugins, *plugins),
         tuning=tuning,
+        decisions=decisions,
         metrics=tuple(dict.fromkeys(label for label in further if label != metric)),
         given=(*(("--set", edit) for edit in tree.edits), *(("--plugin", p) for p in plugins)),
     )

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from harness.metrics import metric_of
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from harness.analysis.deciding import Decided, Setting, decide_runs
@@ -17,6 +16,7 @@ from harness.decisions.base import rule_from
 from harness.errors import ConfigError
 from harness.execution.store import Store
 from harness.experiment.spec import RunSpec
+from harness.metrics import metric_of
 from tests.benchmarks.decisions import generate
 
 SMALL = {"factors": {}, "recipes": {"sampled": ["weighted_sampler"], "mix": ["mixup"]}}

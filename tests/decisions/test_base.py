@@ -127,7 +127,7 @@ def test_rules_import_no_heavy_library() -> None:
         "import sys\n"
         "from harness.registry import rules\n"
         "[rules.get(name) for name in rules.names()]\n"
-        "heavy = ('torch', 'sklearn', 'pandas', 'mlflow', 'optuna', 'albumentations')\n"
+        "heavy = ('scipy', 'torch', 'sklearn', 'pandas', 'mlflow', 'optuna', 'albumentations')\n"
         "print([m for m in heavy if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -102,8 +102,9 @@ def test_before_prior_a_temperature_does_not_make_up_for_another_val_prior(
     make_case: Callable[..., Case], mixture: Callable[..., Any]
 ) -> None:
     data = mixture((3200, 600, 200), 3)  # the outputs carry the prior of another world than val
-    p = data.posterior(TRAINED[::-1])
-    case = make_case(p, data.labels, trained=TRAINED[::-1])
+    prior = [0.2, 0.3, 0.5]
+    p = data.posterior(prior)
+    case = make_case(p, data.labels, trained=prior)
     assert rule_from({"name": "prior", "temperature": True}).fit(case).temperature == pytest.approx(
         1.0, abs=0.08
     )

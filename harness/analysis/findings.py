@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.analysis import across, classes, compare, details, effects, tuned
 from harness.analysis.compare import Panel
+from harness.analysis.copies import Copies, copies
 from harness.analysis.images import ImageScores, image_scores
 from harness.analysis.intervals import MARGIN
 from harness.analysis.tables import DONE, GROUP, PANEL, measured, runs_table, stored_specs
@@ -53,6 +54,7 @@ class Findings:
         recipes: What each recipe consists of.
         environments: Versions and machines, with how many runs each has.
         not_detailed: Recipes that were not read in detail.
+        copies: Test samples that are in train or val too, by panel that has some.
         results: The results folder, absolute.
     """
 
@@ -81,7 +83,13 @@ class Findings:
     recipes: pd.DataFrame = field(default_factory=pd.DataFrame)
     environments: pd.DataFrame = field(default_factory=pd.DataFrame)
     not_detailed: int = 0
+    copies: Mapping[Panel, Copies] = field(default_factory=dict)
     results: Path = field(default_factory=Path)
+
+    def certain_of_copies(self, panel: Panel) -> bool:
+        """Return whether no more than a few test samples are in train or val too."""
+        copied = self.copies.get(panel)
+        return copied is None or copied.certain
 
     def command(self, verb: str) -> str:
         """Return the command line that has a verb done for this; no folder of this machine."""
@@ -193,6 +201,7 @@ def find(
 def _compare(found: Findings) -> Mapping[Panel, ImageScores]:
     """Fill in what compares recipes; return the scores of single images that were read."""
     runs, metric = found.runs, found.metric
+    found.copies = copies(runs)
     detailed, found.not_detailed = details.in_detail(runs, found.board)
     read = image_scores(detailed, metric)
     table = classes.class_table(detailed)

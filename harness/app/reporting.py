@@ -1,6 +1,6 @@
 """What `harness report` and `harness confirm` do, also for a notebook."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console
 
 from harness.analysis.compare import Panel, chosen, differences, leaderboard
+from harness.analysis.copies import Copies, copies
 from harness.analysis.findings import CONFIRMED, Findings, command, find
 from harness.analysis.images import image_scores
 from harness.analysis.report.document import Document
@@ -315,11 +316,13 @@ class Confirmed:
         outcome: What was run.
         runs: From `harness.analysis.tables.runs_table`.
         gains: `harness.analysis.compare.differences` on the fresh seeds.
+        copies: Test samples that are in train or val too, by panel that has some.
     """
 
     outcome: compose.ExperimentOutcome
     runs: pd.DataFrame
     gains: pd.DataFrame
+    copies: Mapping[Panel, Copies]
 
 
 def confirm(
@@ -341,4 +344,5 @@ def confirm(
     outcome = compose.carry_out(choice.plan, options, console)
     runs, metric = runs_table(outcome.store, choice.plan.runs), choice.plan.experiment.metric
     images = image_scores(runs, metric)
-    return Confirmed(outcome, runs, differences(runs, metric, points / 100, images=images.scores))
+    gains = differences(runs, metric, points / 100, images=images.scores)
+    return Confirmed(outcome, runs, gains, copies(runs))

@@ -51,8 +51,12 @@ def _show(done: reporting.Confirmed, metric: str) -> None:
     unit = unit_of(metric)
     for row in records(done.gains):
         interval = unit.interval(row["low"], row["high"], "no interval, exploratory")
+        copied = done.copies.get((row["dataset"], row["reference"], row["model"]))
+        held = "confirmed"
+        if copied and not copied.certain:
+            held = f"repeated, but not certain of new ones: {copied.said('sample')}"
         verdict = {
-            BETTER: "confirmed",
+            BETTER: held,
             EXPLORATORY: "exploratory: three seeds or more make a claim",
         }.get(row["verdict"], f"not confirmed ({row['verdict']})")
         out.print(

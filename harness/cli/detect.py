@@ -20,7 +20,7 @@ from harness.errors import ConfigError, DataError, counted, did_you_mean, listin
 from harness.experiment.tree import Tree
 from harness.registry import datasets
 
-_PACKED = (".csv.gz", ".tsv.gz")
+_PACKED = (".csv.gz", ".tsv.gz", ".csv.bz2", ".tsv.bz2", ".csv.xz", ".tsv.xz")
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", *_PACKED)
 _WIDEST = 500
 _LAYOUT = ("header", "delimiter", "encoding")

@@ -69,6 +69,8 @@ class Column:
         absent = int(self.missing.sum())
         if absent == len(self.values):
             return "no value in any row: left out"
+        if not absent and (self.values == self.values[0]).all():
+            return "the same in every row: left out"
         what: str = self.kind or "numbers"
         if not self.numeric:
             what = counted(len(set(self.values) - {""}), "category", "categories")

@@ -176,11 +176,11 @@ def _cells(marks: Counter[str]) -> str:
 def _way_of_writing(style: Style, units: Mapping[str, int], known: Mapping[str, float]) -> str:
     ways = []
     if any("," in cell for cell in known):
-        ways.append("decimal comma" if style.decimal == "," else "commas between thousands")
+        ways.append("a decimal comma" if style.decimal == "," else "commas between thousands")
     if units:
-        ways.append(f"in {next(iter(units))}")
+        ways.append(f"{next(iter(units))} as a unit")
     example, value = next(iter(known.items()))
-    return ", ".join(ways) or f"as people write them: {example!r} is {value:g}"
+    return f"read with {', '.join(ways)}" if ways else f"{example!r} is read as {value:g}"
 
 
 def _exactly(text: Text, values: NDArray[np.float64]) -> Column | None:

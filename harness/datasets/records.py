@@ -151,6 +151,21 @@ class Data:
     std: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
 
+    def copies(self) -> int:
+        """Return how many test samples are in train or val too, as they are or nearly.
+
+        Rows of a table that chance makes equal are no copies.
+        """
+        test = set(self.rows.test.tolist())
+        used = {*self.rows.train.tolist(), *self.rows.val.tolist()}
+        torn = (pair for pair in self.index.alike if test & {*pair} and used & {*pair})
+        copied = {row for pair in torn for row in pair if row in test}
+        digests = self.index.digests
+        if len(digests) and not self.index.by_chance:
+            seen = {digests[row] for row in used}
+            copied |= {row for row in test if digests[row] in seen}
+        return len(copied)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one sample."""

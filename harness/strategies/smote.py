@@ -24,7 +24,8 @@ class Smote(Strategy):
     first the (row, neighbour) pairs, then the gaps. Distances are Euclidean in pixel or column
     space, over training rows only, in float: uint8 would wrap around. Nothing is copied; the
     result is index triples. A class of n ≤ k rows uses its n − 1 neighbours, a class of one row
-    is duplicated, and both are named in the notes.
+    is duplicated, and both are named in the notes. One-hot columns of a table are taken whole from
+    the base row, where SMOTE-NC takes the most frequent category of the neighbours.
     """
 
     stage: ClassVar[int] = 10

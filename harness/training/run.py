@@ -185,6 +185,7 @@ def _result(run: Prepared, outcome: TrainingResult) -> dict[str, Any]:
         "train_counts": run.facts.class_counts.tolist(),
         "row_digests": run.data.rows.digests(),
         **_groups(run),
+        **_copies(run),
         "delivered": outcome.delivered.tolist(),
         "label_mass": outcome.phases(steps),
         "mixed_share": {name: count / steps for name, count in sorted(outcome.mixed.items())},
@@ -192,6 +193,12 @@ def _result(run: Prepared, outcome: TrainingResult) -> dict[str, Any]:
         "normalisation": _normalisation(run),
         "notes": [*run.notes, *outcome.notes],
     }
+
+
+def _copies(run: Prepared) -> dict[str, Any]:
+    """Return how many test samples were trained or chosen on, where some were."""
+    copies = run.data.copies()
+    return {"copies": {"test": copies, "of": len(run.data.rows.test)}} if copies else {}
 
 
 def _groups(run: Prepared) -> dict[str, Any]:

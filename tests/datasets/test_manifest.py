@@ -1,3 +1,4 @@
+import gzip
 import os
 import re
 import shutil
@@ -431,3 +432,58 @@ def test_where_and_how_names_look_is_no_part_of_the_identity(folder):
     other = Manifest(file="b.csv", images="x", names={"0": "zero"}, allow_outside=True)
     assert plain.identity() == other.identity() == {"name": "manifest", "version": 1}
     assert Manifest(file="a.csv", drop=["0"]).identity() != plain.identity()
+
+
+# ways on, and other ways of writing
+
+
+def test_rows_without_an_image_or_a_label_or_with_two_can_be_left_out(folder):
+    text = "path,label\na.png,x\nb.png,y\nno.png,x\na.png,y\nc.png,\nb.png,y\n"
+    fields = {"on_missing_image": "skip", "on_conflict": "skip", "unlabelled": "drop"}
+    said = {
+        "on_missing_image": r"no\.png.*`on_missing_image: skip`",
+        "on_conflict": r"a\.png \(rows 2 and 5\).*`on_conflict: skip`",
+        "unlabelled": "row 6.*`unlabelled: drop`",
+    }
+    for key, message in said.items():
+        rest = {name: value for name, value in fields.items() if name != key}
+        with pytest.raises(DataError, match=message):
+            Manifest(file=table(folder, text), **rest).index()
+    source = Manifest(file=table(folder, text), **fields).source()
+    assert source.ids == ["b.png"]
+    remarks = "\n".join(source.warnings)
+    for remark in (
+        "1 row has no label and is left out: row 6",
+        "1 image is not there and is left out: no.png",
+        "1 image of which rows say different things (label, split, group or fold) left out: a.png",
+        "1 row lists an image again",
+    ):
+        assert remark in remarks
+
+
+def test_labels_called_like_a_missing_value_are_named_and_can_be_missing(folder):
+    file = listed(folder, ["NA", "x", "NA", "x"])
+    source = Manifest(file=file).source()
+    assert set(source.class_names) == {"NA", "x"}
+    assert any("'NA' (2 rows) is taken as the name of a class" in w for w in source.warnings)
+    asked = Manifest(file=file, na_values=["NA"], unlabelled="drop").source()
+    assert asked.class_names == ("x",)
+    assert Manifest(file=file, na_values=["NA"], drop=["NA"]).source().class_names == ("x",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp1252"])
+def test_a_list_in_another_encoding_or_packed(encoding, folder):
+    text = "path,label\na.png,hö\nb.png,x\n"
+    file = folder / "list.csv.gz"
+    file.write_bytes(gzip.compress(text.encode(encoding)))
+    fields = {"encoding": encoding} if encoding == "cp1252" else {}
+    assert Manifest(file=file, **fields).source().class_names == ("hö", "x")
+
+
+def test_groups_that_look_alike_are_named_or_made_one(folder):
+    text = "path,label,who\na.png,x,7\nb.png,y,07\nc.png,y,8\n"
+    source = Manifest(file=table(folder, text), group_column="who").source()
+    assert len(set(source.group)) == 3
+    assert any("groups in column 'who' differ only in how a number" in w for w in source.warnings)
+    one = Manifest(file=table(folder, text), group_column="who", normalize_labels=True).source()
+    assert one.group[0] == one.group[1] != one.group[2]

@@ -195,15 +195,15 @@ NUMBERS = np.array([1234.5, -0.25, 12.0, 1000000.75, 3.5, 7.125] * 10)
         (lambda v: f"{v}".replace(".", ","), "decimal comma"),
         (lambda v: f"{v:,}".translate({44: 46, 46: 44}), "decimal comma"),
         (lambda v: f"{v:,}", "commas between thousands"),
-        (lambda v: f"{v:,}".replace(",", " "), "as people write them"),
-        (lambda v: f"{v:,}".replace(",", "\u00a0"), "as people write them"),
+        (lambda v: f"{v:,}".replace(",", " "), "is read as"),
+        (lambda v: f"{v:,}".replace(",", "\u00a0"), "is read as"),
         (lambda v: f"{v:,}".replace(",", "\u202f").replace(".", ","), "decimal comma"),
-        (lambda v: f"{v:,}".replace(",", "'"), "as people write them"),
-        (lambda v: f"{v} %", "in %"),
-        (lambda v: f"${v}".replace("$-", "-$"), r"in $"),
-        (lambda v: f"{v} €", "in €"),
-        (lambda v: f"{v}".replace("-", "\u2212"), "as people write them"),
-        (lambda v: f"({-v})" if v < 0 else f"{v}", "as people write them"),
+        (lambda v: f"{v:,}".replace(",", "'"), "is read as"),
+        (lambda v: f"{v} %", "% as a unit"),
+        (lambda v: f"${v}".replace("$-", "-$"), "$ as a unit"),
+        (lambda v: f"{v} €", "€ as a unit"),
+        (lambda v: f"{v}".replace("-", "\u2212"), "is read as"),
+        (lambda v: f"({-v})" if v < 0 else f"{v}", "is read as"),
         (lambda v: f"{v:.12e}", ""),
         (lambda v: f"{v:.12E}".replace(".", ","), "decimal comma"),
     ],
@@ -645,3 +645,16 @@ def test_years_as_names_are_a_header(write):
 def test_a_first_row_that_may_hold_names_is_asked_about(write):
     table = write("5,2,kind\n" + "4,2,u\n5,1,v\n" * 20)
     assert "the first row is taken as data, and alone is of class 'kind'" in said(table)
+
+
+def test_copies_in_test_are_counted_where_they_are_no_chance(write):
+    data = write(pd.concat([frame(60)] * 3)).load(0)
+    train_and_val = {data.features[row].tobytes() for part in (data.rows.train, data.rows.val)
+                     for row in part}  # fmt: skip
+    copies = sum(data.features[row].tobytes() in train_and_val for row in data.rows.test)
+    assert data.copies() == copies > 10
+    forget()
+    assert write(frame(60)).load(0).copies() == 0
+    forget()
+    few = pd.DataFrame({"a": np.arange(90) % 3, "b": np.arange(90) % 2, "y": np.arange(90) % 5 > 2})
+    assert write(few).load(0).copies() == 0

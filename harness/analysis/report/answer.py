@@ -31,7 +31,10 @@ def answer(found: Findings) -> list[list[str]]:
     """Return the answer for each dataset and model in sentences, the headline first."""
     if not found.panels:
         return [["No run is done yet, so there is nothing to compare."]]
-    parts = (_headline, _anew, _rare_class, _search, _confirmation, _factors, _dependence, _classes)
+    parts = (
+        *(_headline, _anew, _rare_class, _copies, _search, _confirmation),
+        *(_factors, _dependence, _classes),
+    )
     return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
 
 
@@ -144,6 +147,13 @@ def _rare_class(found: Findings, panel: Panel) -> Iterator[str]:
     yield f"Of the rarer class{f' {known}' if known else ''}, {joined(changes)}."
 
 
+def _copies(found: Findings, panel: Panel) -> Iterator[str]:
+    copied = found.copies.get(panel)
+    if copied is not None:
+        what = "Few, but" if copied.certain else "Not certain of new ones:"
+        yield f"{what} {copied.said(found.sample)}, which a model can learn by heart."
+
+
 def _search(found: Findings, panel: Panel) -> Iterator[str]:
     rows = of_panel(found.tuned, panel)
     for row in records(rows[rows["tuned"] == found.chosen.get(panel)]):
@@ -169,6 +179,12 @@ def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
             few = row["pairs"] < FEWEST_SEEDS
             more = "three seeds" if few else f"more test {found.sample}s"
             yield f"On fresh seeds it {compared(found, row)}; {more} would make it a claim."
+        elif row["verdict"] == BETTER and not found.certain_of_copies(panel):
+            copied = found.copies[panel].said(found.sample)
+            yield (
+                f"Repeated on fresh seeds, it {compared(found, row)}; not confirmed, for {copied}: "
+                "delete the copies, or keep them together with a group."
+            )
         elif row["verdict"] == BETTER:
             yield f"Confirmed on fresh seeds: it {compared(found, row)}."
         else:

@@ -70,6 +70,9 @@ def _confirmation(found: Findings, panel: Panel) -> list[Block]:
         Column("fresh seeds"),
     ]
     caption = "Seeds that had no part in the choice. Only this is called confirmed."
+    if not found.certain_of_copies(panel):
+        copied = found.copies[panel].said(found.sample)
+        caption = f"Seeds that had no part in the choice. They make nothing certain: {copied}."
     return [Table(columns, made, caption)]
 
 

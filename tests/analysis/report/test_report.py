@@ -446,6 +446,25 @@ def test_fresh_seeds_confirm_or_do_not(make, report):
     assert "Not confirmed: on fresh seeds it" in " ".join(page.answer[0])
 
 
+@pytest.mark.parametrize(("count", "certain"), [(1, True), (30, False)])
+def test_t09_what_rests_on_copies_is_not_called_confirmed(count, certain, make, report):
+    made = make(worth=HELPS)
+    name = f"study{CONFIRMED}"
+    again = Generator(Store(made.store.results, name), worth=HELPS)
+    for spec in fresh(made.specs, name, [1000, 1001, 1002, 1003]):
+        if spec.recipe in ("nothing", "weighted_sampler"):
+            again.write(spec)
+    for path in made.store.path.glob("*/result.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({**result, "copies": {"test": count, "of": 360}}))
+    _, page, _ = report(made)
+    said = " ".join(page.answer[0])
+    are = "is" if count == 1 else "are"
+    assert f"{count} of 360 test images {are} in train or val too" in said
+    assert ("Confirmed on fresh seeds" in said) == certain
+    assert ("not confirmed, for" in said) == (not certain)
+
+
 def test_versions_that_differ_within_a_table_are_named(make, report):
     made = make()
     path = next(made.store.path.glob("*mixup*"))

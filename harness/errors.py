@@ -18,9 +18,20 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Self
 
+from harness.text import brief
+
+_LONGEST_WORD = 1000
+
 
 class HarnessError(Exception):
-    """A mistake that the message explains, with what to do about it."""
+    """A mistake that the message explains, with what to do about it.
+
+    Args:
+        message: For the user; what it echoes of a file or a command line is cut to some words.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(brief(message))
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows: the message alone (a hook of IPython's)."""
@@ -72,6 +83,8 @@ class UnreachableError(TrackingError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of `known`, or an empty string."""
+    if len(word) > _LONGEST_WORD:  # comparing takes as long as it is
+        return ""
     folded = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
     return f"; did you mean '{folded[near[0]]}'?" if near else ""

@@ -16,6 +16,30 @@ _UNSEEN = re.compile(
 )
 
 
+_LONG_WORD = re.compile(r"\S{501,}|(?<=')[^'\n]{501,}(?=')")
+_LONGEST_LINE = 4000
+
+
+def brief(text: str) -> str:
+    """Return a message of at most 4,000 characters a line.
+
+    What is echoed in it, such as a name of half a megabyte, loses its middle first, so that what is
+    said of it is still read.
+    """
+    if len(text) <= 500:
+        return text
+    lines = _LONG_WORD.sub(lambda found: _ends(found[0], 300), text).split("\n")
+    return "\n".join(_ends(line, _LONGEST_LINE - 100) for line in lines)
+
+
+def _ends(text: str, most: int) -> str:
+    """Return text that has lost its middle, where it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    left = f"… ({len(text) - most:,} more characters) …"
+    return f"{text[: most - most // 3]}{left}{text[len(text) - most // 3 :]}"
+
+
 def storable(text: str) -> str:
     """Return text that every file and every database takes: lone surrogates are written out."""
     return _UNSTORABLE.sub(_escape, text)
@@ -27,9 +51,9 @@ def storable_json(text: str) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an exception says, also where its own code fails at saying it."""
+    """Return what an exception says, in brief, also where its own code fails at saying it."""
     try:
-        return storable(str(error))
+        return storable(brief(str(error)))
     except Exception:
         return "(its message cannot be shown)"
 

@@ -21,6 +21,17 @@ def test_an_error_says_where_it_was_met_and_stays_what_it_is():
     assert str(found) == "2 files"
 
 
+@pytest.mark.parametrize("word", ["x" * 400_000, "x y " * 100_000, "é\n" * 9 + "x" * 9_000])
+def test_an_error_echoes_no_name_of_half_a_megabyte(word):
+    said = str(ConfigError(f"file.yaml: no such key '{word}'; did you mean 'lr'?"))
+    assert said.startswith(f"file.yaml: no such key '{word[0]}")
+    assert said.endswith("'; did you mean 'lr'?")
+    assert "more characters" in said
+    assert len(said) < 1000
+    assert did_you_mean(word, ["lr", word[:-1]]) == ""
+    assert str(ConfigError(f"no key {word[:200]}")) == f"no key {word[:200]}"
+
+
 def test_config_and_data_errors_can_be_told_apart():
     assert not issubclass(ConfigError, DataError)
     assert not issubclass(DataError, ConfigError)

@@ -17,7 +17,7 @@ from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
 from harness.execution.store import Store
 from harness.experiment.design import NOTHING
-from harness.experiment.expand import expand
+from harness.experiment.expand import Plan, expand
 from harness.experiment.schema import Experiment, load
 from harness.experiment.shipped import find
 from harness.experiment.spec import RunSpec
@@ -74,8 +74,9 @@ def tune(experiment: Experiment, options: Options, console: Console) -> Searched
         KeyboardInterrupt: After running attempts were discarded.
     """
     check_options(options)
-    searches = _selected(_searches(experiment), options.only)
-    studies, findings, failed = _search(experiment, searches, options, console)
+    plan = _planned(experiment)
+    searches = _selected(searches_of(plan), options.only)
+    studies, findings, failed = _search(plan, searches, options, console)
     cells = {search.group[:2] for search in searches}
     recipes = {search.recipe for search in searches}
     recipes |= {NOTHING, *map(tuned_name, recipes)}
@@ -88,11 +89,11 @@ def tune(experiment: Experiment, options: Options, console: Console) -> Searched
     return Searched(tuple(studies), tuple(findings), tuple(failed), outcome)
 
 
-def _searches(experiment: Experiment) -> tuple[Search, ...]:
+def _planned(experiment: Experiment) -> Plan:
     plan = expand(experiment)
     compose.check_names(plan)
     check_possible(plan)
-    return searches_of(plan)
+    return plan
 
 
 def _selected(searches: Sequence[Search], only: Sequence[str]) -> tuple[Search, ...]:
@@ -113,9 +114,10 @@ def _selected(searches: Sequence[Search], only: Sequence[str]) -> tuple[Search, 
 
 
 def _search(
-    experiment: Experiment, searches: Sequence[Search], options: Options, console: Console
+    plan: Plan, searches: Sequence[Search], options: Options, console: Console
 ) -> tuple[list["optuna.Study"], list[SearchResult], list[str]]:
     """Do the trials that are left; return the studies, what they came to, and what failed."""
+    experiment = plan.experiment
     store = Store(options.results, experiment.name)
     trials = trial_store(options.results, experiment.name)
     _announce(experiment, searches, options, console)
@@ -126,7 +128,7 @@ def _search(
         with told(store.results / FILE):
             studies = [TuningStudy(storage, search, options.retry_failed) for search in searches]
             lookup = RunLookup(trials, store, experiment.metric)
-            failed = _run(experiment, studies, trials, lookup, options, console)
+            failed = _run(plan, studies, trials, lookup, options, console)
             findings = [finding_of(studied, lookup) for studied in studies]
             over = [f for f, s in zip(findings, studies, strict=True) if s.is_over()]
             tuned.write(store, over)
@@ -151,7 +153,7 @@ def _announce(
 
 
 def _run(
-    experiment: Experiment,
+    plan: Plan,
     studies: Sequence[TuningStudy],
     trials: Store,
     lookup: RunLookup,
@@ -161,6 +163,9 @@ def _run(
     for studied in studies:
         if studied.note:
             say(console, f"note: {studied.note}")
+    experiment = plan.experiment
+    searched = {studied.search.group for studied in studies if studied.left}
+    compose.check_models(plan, [spec for spec in plan.runs if _group(spec) in searched])
     left = sum(studied.left for studied in studies)
     runs = left * len(studies[0].search.tuning.seeds)
     behind = options.track and misses(
@@ -180,6 +185,10 @@ def _run(
         session = Session(studies, trials, lookup, console, mirror)
         session.run(lambda: warm.pop() if warm else make(), options.fail_fast)
     return session.failed
+
+
+def _group(spec: RunSpec) -> tuple[str, str, str]:
+    return spec.dataset_label, spec.model.label(), spec.recipe
 
 
 def _records(studies: Sequence[TuningStudy], lookup: RunLookup, trials: Store) -> list[StudyRecord]:
@@ -205,7 +214,7 @@ def sync_records(experiment: Experiment, results: Path) -> list[StudyRecord]:
     storage = open_storage(trials.results)
     with told(trials.results / FILE):
         known = {study.study_name for study in storage.get_all_studies()}
-        searches = [search for search in _searches(experiment) if search.name in known]
+        searches = [search for search in searches_of(_planned(experiment)) if search.name in known]
         lookup = RunLookup(trials, Store(results, experiment.name), experiment.metric)
         return _records([TuningStudy(storage, search) for search in searches], lookup, trials)
 

@@ -104,6 +104,15 @@ def test_tuned_and_untuned_stand_in_one_table_with_the_cost_of_the_search(
     assert len(report) == 12
 
 
+def test_a_network_that_takes_no_such_images_is_told_before_the_first_trial(
+    fake: Fake, harness_: Any
+) -> None:
+    code, _, shown = harness_("tune", "it.yaml", "--set", 'models=["vit_b_16"]')
+    assert code == 2
+    assert "dataset 'shapes': model 'vit_b_16'" in shown
+    assert not fake.ran
+
+
 def test_afterwards_every_verb_knows_the_tuned_recipes(fake: Fake, harness_: Any) -> None:
     harness_("tune", "it.yaml")
     fake.ran.clear()

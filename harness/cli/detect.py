@@ -22,6 +22,11 @@ from harness.registry import datasets
 
 _PACKED = (".csv.gz", ".tsv.gz", ".csv.bz2", ".tsv.bz2", ".csv.xz", ".tsv.xz")
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", *_PACKED)
+_FOREIGN = (
+    *(".xls", ".xlsx", ".ods", ".json", ".jsonl", ".ndjson", ".npz", ".npy", ".mat", ".h5", ".hdf5"),
+    *(".feather", ".arrow", ".orc", ".avro", ".pkl", ".pickle", ".sav", ".dta", ".rds", ".xml"),
+    *(".sqlite", ".db", ".html", ".yaml", ".yml", ".toml"),
+)
 _WIDEST = 500
 _LAYOUT = ("header", "delimiter", "encoding")
 
@@ -112,7 +117,7 @@ def _refuse_foreign(path: Path) -> None:
         raise ConfigError(f"{path} is one image; give the folder that holds the class folders")
     if kind in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
         raise ConfigError(f"{path} is an archive; unpack it and give the folder or file in it")
-    if kind in (".xls", ".xlsx", ".json", ".npz", ".npy", ".mat", ".h5"):
+    if kind in _FOREIGN:
         raise ConfigError(f"{path} is neither CSV nor Parquet; save the table as one of these")
     if path.expanduser().stat().st_size == 0:
         raise DataError(f"{path} is empty (0 bytes)")
@@ -325,5 +330,5 @@ def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -
         )
     if dropped:
         fields["drop_columns"] = list(dropped)
-        comments["drop_columns"] = "they name rows, classes or splits: nothing to learn from"
+        comments["drop_columns"] = "they name rows, tell the class or the split: not to be learnt from"
     return Found("table", fields, comments, tuple(remarks))

@@ -11,13 +11,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.cli.detect_label import FEW_CLASSES, Columns, different, find_label, plain_name
+from harness.cli.detect_label import (
+    FEW_CLASSES,
+    Columns,
+    Label,
+    different,
+    find_label,
+    plain_name,
+)
 from harness.datasets.cells import Texts, texts
 from harness.datasets.column_text import numbers
 from harness.datasets.folders import SPLIT_WORDS
 from harness.datasets.numerals import looks_numeric
 from harness.datasets.table_columns import typed_columns
-from harness.errors import DataError
+from harness.errors import DataError, listing
 
 _GROUP = re.compile(
     r"^(patient|subject|participant|person|individual|donor|user|animal|lesion|group|scene|video)s?"
@@ -26,6 +33,7 @@ _GROUP = re.compile(
 _FOLD = re.compile(r"^(cv|k)?folds?(id|no|nr|number)?$")
 _IDENTIFIER = re.compile(r"^(unnamed\d*|index|row|rowid|rownumber|uuid|guid|key)$|^(.*[_\W])?id$")
 _FEWEST_GROUPS = 5
+_MOST_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -73,9 +81,23 @@ def find_roles(
         if found is not None:
             others[role] = found
     contradicted = _contradicted(columns, others)
+    foreign = () if "split_column" in others else _foreign_split(rest)
     unused = (*label.same, *(others.pop(role) for role in contradicted))
-    remarks = (*label.remarks, *contradicted.values())
+    remarks = (*label.remarks, *_same_as(label, names is None), *contradicted.values(), *foreign)
     return Roles(label.column, label.one_hot, others, unused, remarks)
+
+
+def _same_as(label: Label, table: bool) -> tuple[str, ...]:
+    """Return a remark on columns that say the same as the label."""
+    if not label.same:
+        return ()
+    one = len(label.same) == 1
+    does = "left out" if table else "not used"
+    return (
+        f"{'column' if one else 'columns'} {listing(map(repr, label.same), 5)} "
+        f"{'tells' if one else 'tell'} the same classes as the label '{label.column}', and "
+        f"{'is' if one else 'are'} {does}",
+    )
 
 
 def _contradicted(columns: Columns, roles: Mapping[str, str]) -> dict[str, str]:
@@ -108,6 +130,20 @@ def _split(columns: Columns) -> str | None:
         if len(parts) > 1 and None not in parts and SPLIT_WORDS["train"] in parts:
             return name
     return None
+
+
+def _foreign_split(columns: Columns) -> tuple[str, ...]:
+    """Return a remark on a column that would tell the split, were it not for some words."""
+    for name, values in columns.items():
+        words = {value.casefold(): value for value in values}
+        unknown = [value for word, value in words.items() if word not in SPLIT_WORDS]
+        if SPLIT_WORDS.keys() & words.keys() and len(words) <= _MOST_PARTS and unknown:
+            return (
+                f"column '{name}' seems to tell the split, and is not used for that because of "
+                f"{listing(map(repr, sorted(unknown)))}: a split is called one of "
+                f"{listing(SPLIT_WORDS)}",
+            )
+    return ()
 
 
 def _fold(columns: Columns) -> str | None:

@@ -92,13 +92,13 @@ def _could_name(values: Texts) -> bool:
     if lists_files(values):
         return True
     found = numbers(values)
-    whole = found is None or bool((found[~np.isnan(found)] % 1 == 0).all())
+    whole = found is None or bool((found[np.isfinite(found)] % 1 == 0).all())
     return whole and len(set(values) - {""}) > len(values) / 2
 
 
 def _is_measured(values: Texts) -> bool:
     found = numbers(values)
-    return found is not None and bool((found[~np.isnan(found)] % 1 != 0).any())
+    return found is not None and bool((found[np.isfinite(found)] % 1 != 0).any())
 
 
 def _counts_rows(values: Texts) -> bool:

@@ -55,6 +55,8 @@ class Sizes:
         if self.alike:
             return f"all {self.height[0]} × {self.width[0]} pixels (height × width)"
         area = self.height * self.width
+        if (area == area[0]).all() and (self.longer == self.longer[0]).all():
+            return f"all {self.short} × {self.longer[0]} pixels, upright or lying"
         low, high = int(area.argmin()), int(area.argmax())
         return (
             f"{self.height[low]} × {self.width[low]} to {self.height[high]} × {self.width[high]} "

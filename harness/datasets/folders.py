@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.base import SPLITS, TEST, TRAIN, VAL
+from harness.datasets.spelling import look_alike
 from harness.errors import DataError, counted, listing
 
 IMAGE_FORMATS = {
@@ -133,6 +134,7 @@ def class_source(root: Path, allow_outside: bool = True) -> Source:
         require_inside([Path(file.path) for file in found], [root])
     class_names = tuple(sorted(names))
     label_of = {name: label for label, name in enumerate(class_names)}
+    notes += look_alike(class_names, "class folders")
     notes += _ignored_notes(ignored)
     if layout is not None and VAL in layout:
         notes += _absent_notes(found, class_names)
@@ -210,7 +212,13 @@ def _splits(root: Path, tops: list[str]) -> tuple[dict[int, str] | None, list[st
             raise DataError(f"{layout[part]} and {top} are both the {SPLITS[part]} split")
         else:
             layout[part] = top
-    if not layout or (others and not (TRAIN in layout and len(layout) > 1)):
+    if layout and others and not (TRAIN in layout and len(layout) > 1):
+        return None, [
+            f"{listing(map(os.path.basename, tops), 5)} are taken for classes: a split is called "
+            f"one of {listing(SPLIT_WORDS)}, and only {listing(map(os.path.basename, layout.values()))} "
+            f"{'is' if len(layout) == 1 else 'are'}"
+        ]
+    if not layout:
         return None, []
     if TRAIN not in layout:
         raise DataError(f"{root} has {listing(map(os.path.basename, tops))} but no train folder")

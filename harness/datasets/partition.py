@@ -191,7 +191,13 @@ def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:
     counts = np.bincount(index.labels[train], minlength=len(index.class_names))
     if (counts == 0).any():
         empty = listing(f"'{index.class_names[k]}'" for k in np.flatnonzero(counts == 0))
-        raise DataError(f"classes without a training sample: {empty}")
+        way = ""
+        if index.split is not None:
+            way = (
+                "; the dataset has its own split, which leaves them none: move some there, or leave "
+                "the split out (split_column, or the folders train, val and test)"
+            )
+        raise DataError(f"classes without a training sample: {empty}{way}")
 
 
 def _require_test_rows(test: NDArray[np.int64]) -> None:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -68,11 +69,18 @@ def one_spelling(labels: Texts, merge: bool, what: str = "labels") -> tuple[Text
     if merge:
         usual = {label: group[0] for group in groups for label in group}
         return np.array([usual.get(label, label) for label in labels], dtype=object), []
+    return labels, [f"{_said(groups, what)}; `normalize_labels: true` makes them one"]
+
+
+def look_alike(names: Sequence[str], what: str) -> list[str]:
+    """Return a remark on names that a person takes for one, where there are any."""
+    groups = alike(np.array(names, dtype=object))
+    return [f"{_said(groups, what)}; where they are one, rename it"] if groups else []
+
+
+def _said(groups: list[list[str]], what: str) -> str:
     shown = listing((" = ".join(shown_apart(group)) for group in groups), 5)
-    return labels, [
-        f"{what} differ only in {' or '.join(_ways(groups))}: {shown}; "
-        "`normalize_labels: true` makes them one"
-    ]
+    return f"{what} differ only in {' or '.join(_ways(groups))}: {shown}"
 
 
 def differ_in_more(labels: Texts) -> bool:

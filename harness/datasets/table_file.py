@@ -14,9 +14,10 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, Any, Literal, Self, cast
 
@@ -178,7 +179,9 @@ def _read_text(path: Path, layout: Layout, start: bytes) -> _Raw:
         delimiter, anew = layout.delimiter, False
         if delimiter == "auto":
             delimiter, anew = (told[1], True) if told else _delimiter(lines)
-        raw = _parsed(functools.partial(reopen, 1 if told else 0), delimiter, 1 if told else 0)
+        skipped = 1 if told else 0
+        with _below_comments(lines):
+            raw = _parsed(functools.partial(reopen, skipped), delimiter, skipped)
     except _BROKEN as error:
         raise DataError(f"cannot be read ({error})") from None
     except (UnicodeError, LookupError):
@@ -187,6 +190,21 @@ def _read_text(path: Path, layout: Layout, start: bytes) -> _Raw:
     _without_blank(raw)
     _head(raw, layout.header)
     return raw
+
+
+@contextmanager
+def _below_comments(lines: Sequence[str]) -> Iterator[None]:
+    """Say that lines of comment stand above a table, where it cannot be read."""
+    try:
+        yield
+    except DataError:
+        comments = len(list(takewhile(lambda line: line.startswith(("#", "%", "//")), lines)))
+        if not comments:
+            raise
+        raise DataError(
+            f"it begins with {counted(comments, 'line')} of comment, and the first line has to name "
+            "the columns: delete what stands above the table"
+        ) from None
 
 
 def _encoding(start: bytes) -> str:

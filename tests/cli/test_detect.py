@@ -232,7 +232,8 @@ def test_the_choice_of_names_over_codes_is_said_and_another_can_be_asked_for():
     assert found.fields["label_column"] == "class_name"
     assert found.fields["drop_columns"] == ["label", "group_name"]
     said = "column 'class_name' names the classes that 'label' numbers, and is taken as the label"
-    assert found.remarks == (said,)
+    same = "columns 'label', 'group_name' tell the same classes as the label 'class_name'"
+    assert found.remarks == (said, f"{same}, and are left out")
     found = look(Path("t.csv"), Asked("label"))
     assert found.fields["label_column"] == "label"
     assert found.fields["drop_columns"] == ["group_name", "class_name"]

@@ -11,6 +11,7 @@ from PIL import Image
 from harness.cli import main
 from harness.cli.detect import look
 from harness.datasets.base import forget
+from harness.errors import ConfigError
 from harness.experiment.schema import load
 
 
@@ -96,3 +97,33 @@ def test_inspect_says_what_became_of_each_column(tmp_path, capsys):
         "y       label, 2 classes",
     ):
         assert line in out
+
+
+def test_a_column_that_repeats_the_label_is_left_out_and_named(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(60) * 0.7, "label": ["x", "y", "y"] * 20})
+    frame.assign(code=frame["label"].map({"x": "D1", "y": "D2"})).to_csv(tmp_path / "t.csv")
+    found = look(tmp_path / "t.csv")
+    assert "code" in found.fields["drop_columns"]
+    assert any("'code' tells the same classes as the label 'label'" in t for t in found.remarks)
+
+
+def test_infinite_values_are_told_and_nothing_else(tmp_path):
+    frame = pd.DataFrame({"a": ["inf", *map(str, range(59))], "label": ["x", "y", "y"] * 20})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    assert look(tmp_path / "t.csv").name == "table"  # warnings are errors here
+
+
+def test_a_file_of_another_kind_is_no_table(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1, "label": "x"}\n' * 9)
+    with pytest.raises(ConfigError, match="neither CSV nor Parquet"):
+        look(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize(("word", "is_said"), [("holdout", True), ("val", False)])
+def test_a_split_of_other_words_is_named(word, is_said, tmp_path):
+    split = ["train", "test", word] * 20
+    frame().iloc[:60].assign(part=split).to_csv(tmp_path / "t.csv", index=False)
+    found = look(tmp_path / "t.csv")
+    assert ("split_column" in found.fields) is not is_said
+    said = "column 'part' seems to tell the split, and is not used for that because of 'holdout'"
+    assert any(said in text for text in found.remarks) is is_said

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness import cache
+from harness.datasets import name_groups
 from harness.datasets.base import TEST, TRAIN, VAL, forget
 from harness.datasets.image_folder import ImageFolder
 from harness.errors import DataError
@@ -95,6 +96,15 @@ def test_a_class_called_train_may_have_folders_of_its_own(root):
     assert ImageFolder(path=root).index().class_names == ("bus", "train")
 
 
+def test_folders_of_which_only_one_is_called_like_a_split_are_named(root):
+    for part in ("train", "evaluation"):
+        fill(root / part / "cat", "1.png")
+    source = ImageFolder(path=root).source()
+    assert source.class_names == ("evaluation", "train")
+    assert "evaluation, train are taken for classes" in source.warnings[0]
+    assert source.warnings[0].endswith("and only train is")
+
+
 def test_folders_beside_the_splits_are_named(root):
     for part in ("train", "test"):
         for name in ("cat", "dog"):
@@ -136,7 +146,7 @@ def test_t23_a_class_missing_in_train_is_an_error(root):
     for part, names in (("train", "ac"), ("test", "abc")):
         for name in names:
             fill(root / part / name, "1.png", "2.png")
-    with pytest.raises(DataError, match="without a training sample: 'b'"):
+    with pytest.raises(DataError, match="without a training sample: 'b'; the dataset has its own"):
         ImageFolder(path=root).info()
 
 
@@ -188,6 +198,13 @@ def test_other_files_are_counted_and_hidden_ones_passed_over(root):
     assert index.warnings == (
         "3 files that are not images are ignored: .txt (2), no extension (1)",
     )
+
+
+def test_class_folders_that_are_one_to_a_person_are_named(root):
+    for name in ("Cat", "cat", "dog"):
+        fill(root / name, "1.png")
+    (note,) = ImageFolder(path=root).source().warnings
+    assert "class folders differ only in case or blanks: 'Cat' = 'cat'" in note
 
 
 def test_folders_in_a_class_folder_belong_to_it(root):
@@ -269,6 +286,14 @@ def test_t15_a_group_never_straddles_the_splits(root):
     parts = [set(index.group[part]) for part in (rows.train, rows.val, rows.test)]
     assert all(parts)
     assert sum(map(len, parts)) == len(set.union(*parts)) == 8
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*)" * 8 + "x$"])
+def test_a_pattern_that_comes_to_no_end_is_an_error(pattern, monkeypatch):
+    monkeypatch.setattr(name_groups, "_SECONDS", 0.2)
+    names = ["a" * 200 + "!"]
+    with pytest.raises(DataError, match="takes more than 0.2 s on 1 file names"):
+        name_groups.groups_of(names, pattern, names)
 
 
 def test_file_names_without_a_group_are_named(root):

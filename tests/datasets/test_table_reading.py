@@ -497,9 +497,27 @@ def test_three_classes_in_order_are_suspected_and_chance_is_not(write):
     assert "'score' alone orders the classes" in warning
 
 
-def test_copies_do_not_make_a_leak_of_every_column(write):
-    table = write(pd.concat([frame(120)] * 5))
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_copies_do_not_make_a_leak_of_every_column(noise, write):
+    def again(k):
+        return frame(120).assign(f=lambda frame: frame["f"] + k * noise)
+
+    table = write(pd.concat([again(k) for k in range(5)]))
     assert not any("leak" in text for text in table.index().warnings)
+    assert any("rows are both in train and in test" in text for text in table.load(0).notes)
+
+
+def test_numbers_that_differ_in_more_than_their_last_digits_make_no_copies(write):
+    rng = np.random.default_rng(0)
+    near = [frame(120).assign(f=lambda frame: frame["f"] + rng.normal(0, 1e-3, 120)) for _ in "12"]
+    assert not any("both in" in text for text in write(pd.concat(near)).load(0).notes)
+
+
+def test_lines_of_comment_above_a_table_are_told(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("# of 2020\n# by us\n" + frame(42).to_csv(index=False))
+    with pytest.raises(DataError, match="begins with 2 lines of comment"):
+        Table(file=file, label_column="y").index()
 
 
 def test_an_identifier_is_asked_about(write):

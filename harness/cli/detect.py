@@ -23,7 +23,19 @@ from harness.registry import datasets
 _PACKED = (".csv.gz", ".tsv.gz", ".csv.bz2", ".tsv.bz2", ".csv.xz", ".tsv.xz")
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", *_PACKED)
 _FOREIGN = (
-    *(".xls", ".xlsx", ".ods", ".json", ".jsonl", ".ndjson", ".npz", ".npy", ".mat", ".h5", ".hdf5"),
+    *(
+        ".xls",
+        ".xlsx",
+        ".ods",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".npz",
+        ".npy",
+        ".mat",
+        ".h5",
+        ".hdf5",
+    ),
     *(".feather", ".arrow", ".orc", ".avro", ".pkl", ".pickle", ".sav", ".dta", ".rds", ".xml"),
     *(".sqlite", ".db", ".html", ".yaml", ".yml", ".toml"),
 )
@@ -330,5 +342,7 @@ def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -
         )
     if dropped:
         fields["drop_columns"] = list(dropped)
-        comments["drop_columns"] = "they name rows, tell the class or the split: not to be learnt from"
+        comments["drop_columns"] = (
+            "they name rows, tell the class or the split: not to be learnt from"
+        )
     return Found("table", fields, comments, tuple(remarks))

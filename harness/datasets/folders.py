@@ -213,10 +213,10 @@ def _splits(root: Path, tops: list[str]) -> tuple[dict[int, str] | None, list[st
         else:
             layout[part] = top
     if layout and others and not (TRAIN in layout and len(layout) > 1):
+        known = listing(os.path.basename(top) for top in layout.values())
         return None, [
             f"{listing(map(os.path.basename, tops), 5)} are taken for classes: a split is called "
-            f"one of {listing(SPLIT_WORDS)}, and only {listing(map(os.path.basename, layout.values()))} "
-            f"{'is' if len(layout) == 1 else 'are'}"
+            f"one of {listing(SPLIT_WORDS)}, and only {known} {'is' if len(layout) == 1 else 'are'}"
         ]
     if not layout:
         return None, []

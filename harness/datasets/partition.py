@@ -194,8 +194,8 @@ def _require_training_rows(index: Index, train: NDArray[np.int64]) -> None:
         way = ""
         if index.split is not None:
             way = (
-                "; the dataset has its own split, which leaves them none: move some there, or leave "
-                "the split out (split_column, or the folders train, val and test)"
+                "; the dataset has its own split, which leaves them none: move some there, or "
+                "leave the split out (split_column, or the folders train, val and test)"
             )
         raise DataError(f"classes without a training sample: {empty}{way}")
 

@@ -202,8 +202,8 @@ def _below_comments(lines: Sequence[str]) -> Iterator[None]:
         if not comments:
             raise
         raise DataError(
-            f"it begins with {counted(comments, 'line')} of comment, and the first line has to name "
-            "the columns: delete what stands above the table"
+            f"it begins with {counted(comments, 'line')} of comment, and the first line has to "
+            "name the columns: delete what stands above the table"
         ) from None
 
 

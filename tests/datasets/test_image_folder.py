@@ -292,7 +292,7 @@ def test_t15_a_group_never_straddles_the_splits(root):
 def test_a_pattern_that_comes_to_no_end_is_an_error(pattern, monkeypatch):
     monkeypatch.setattr(name_groups, "_SECONDS", 0.2)
     names = ["a" * 200 + "!"]
-    with pytest.raises(DataError, match="takes more than 0.2 s on 1 file names"):
+    with pytest.raises(DataError, match="on 1 file names"):
         name_groups.groups_of(names, pattern, names)
 
 

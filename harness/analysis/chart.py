@@ -52,8 +52,13 @@ class Picture:
         return f'<div style="max-width: 560px">{self.svg}</div>'
 
     def save(self, path: str | Path) -> None:
-        """Write it as an SVG file."""
-        Path(path).write_text(self.svg, encoding="utf-8")
+        """Write it as a file: as PNG where the name ends so, else as SVG."""
+        if Path(path).suffix.lower() == ".png":
+            from harness.analysis.raster import png_of  # draws with matplotlib
+
+            Path(path).write_bytes(png_of(self.svg))
+        else:
+            Path(path).write_text(self.svg, encoding="utf-8")
 
 
 def plain(text: str) -> str:

@@ -70,6 +70,7 @@ def preview(
     only: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
     results: Path = Path("results"),
+    png: bool = False,
 ) -> Previewed:
     """Draw what each recipe feeds the model, at the first seed, and write the pictures.
 
@@ -79,6 +80,7 @@ def preview(
         only: Patterns as of `harness.app.options.select`.
         say: Is told what is being drawn.
         results: The results folder, which knows the recipes that were tuned.
+        png: Whether the pictures are PNG files in place of SVG.
 
     Raises:
         HarnessError: Dataset and recipe do not fit together, or the folder cannot be written.
@@ -98,11 +100,12 @@ def preview(
             picture = feed(of_run(spec), spec.recipe)
             parts.setdefault(spec.dataset_label, []).append(picture)
             name = safe_name(f"{one.number:02} {spec.dataset_label} {spec.recipe}")
-            files.append(folder / f"{name}.svg")
+            files.append(folder / f"{name}{'.png' if png else '.svg'}")
             picture.save(files[-1])
         page = folder / "index.html"
         write_atomically(page, preview_page(experiment.name, parts))
-        for stale in set(folder.glob("*.svg")).difference(files) if not only else ():
+        written = [path for path in folder.iterdir() if path.suffix in (".svg", ".png")]
+        for stale in set(written).difference(files) if not only else ():
             stale.unlink()
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from None

@@ -21,6 +21,7 @@ def run(
     only: Sequence[str],
     opened: bool,
     as_json: bool,
+    png: bool = False,
 ) -> None:
     """Draw the recipes of an experiment, or the well-known ones on a dataset."""
     load_plugins(plugins)
@@ -33,7 +34,7 @@ def run(
         experiment = _of_dataset(what, path, sets)
         folder = results / previewing.FOLDER / experiment.datasets[0].display()
     say = (lambda text: None) if as_json else _say
-    made = previewing.preview(experiment, folder.absolute(), only, say, results)
+    made = previewing.preview(experiment, folder.absolute(), only, say, results, png)
     if as_json:
         print_json({"page": str(made.page), "pictures": [str(path) for path in made.pictures]})
     else:

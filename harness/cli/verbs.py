@@ -317,6 +317,7 @@ def preview(
     results: Results = DEFAULT_RESULTS,
     only: Only = None,
     opened: Open = False,
+    png: Annotated[bool, typer.Option("--png", help="Pictures as PNG in place of SVG.")] = False,
     *,
     reading: Reading,
 ) -> None:
@@ -328,7 +329,7 @@ def preview(
     """
     from harness.cli import preview as verb
 
-    verb.run(what, *reading.changes, results, only or [], opened, reading.as_json)
+    verb.run(what, *reading.changes, results, only or [], opened, reading.as_json, png)
 
 
 @app.command()

@@ -3,7 +3,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from harness.analysis.chart import WIDTH
 from harness.app import previewing
 from harness.cli import main
 from harness.errors import StoreError, TrackingError
@@ -65,6 +67,16 @@ def test_a_recipe_has_one_picture_however_it_was_chosen(preview):
     pictures = json.loads(out)["pictures"]
     assert str(alone.absolute()) in pictures
     assert sorted(map(str, alone.parent.absolute().glob("*.svg"))) == sorted(pictures)
+
+
+def test_pictures_as_png_take_the_place_of_svg(preview):
+    preview("it.yaml", "--only", "nothing")
+    _, out, _ = preview("it.yaml", "--png", "--json")
+    pictures = [Path(path) for path in json.loads(out)["pictures"]]
+    assert [path.suffix for path in pictures] == [".png"] * 3
+    assert not list(pictures[0].parent.glob("*.svg"))
+    with Image.open(pictures[0]) as drawn:
+        assert drawn.size[0] == 2 * (WIDTH + 16)
 
 
 def test_patterns_choose(preview):

@@ -260,30 +260,28 @@ def _first(
     experiment: Experiment, dataset: Dataset, infos: dict[str, Info], recipes: Sequence[Recipe]
 ) -> list[RunSpec]:
     """Return the runs of a dataset for the first seed and fold."""
-    content = infos[dataset.display()].content
     balanced = dataset.model_copy(update={"balanced": True})
-    pairs = [(dataset, recipe) for recipe in recipes]
-    pairs += [(balanced, recipe) for recipe in recipes if recipe.name in experiment.references]
-    return [
-        RunSpec(
-            dataset=source,
-            content=content,
-            strategies=recipe_of(experiment.base, recipe.strategies),
-            model=model,
-            training=experiment.training,
-            metric=experiment.metric,
-            seed=experiment.seeds[0],
-            fold=_folds(experiment)[0],
-            folds=experiment.folds,
-            experiment=experiment.name,
-            recipe=recipe.name,
-            levels=recipe.levels,
-            plugins=experiment.plugins,
-            metrics=experiment.metrics,
-        )
-        for model in experiment.models
-        for source, recipe in pairs
-    ]
+    referred = [recipe for recipe in recipes if recipe.name in experiment.references]
+    made = {recipe.name: recipe_of(experiment.base, recipe.strategies) for recipe in recipes}
+    found = []
+    for model in experiment.models:
+        for source, members in ((dataset, recipes), (balanced, referred)):
+            base = RunSpec(
+                dataset=source,
+                content=infos[dataset.display()].content,
+                strategies=(),
+                model=model,
+                training=experiment.training,
+                metric=experiment.metric,
+                seed=experiment.seeds[0],
+                fold=_folds(experiment)[0],
+                folds=experiment.folds,
+                experiment=experiment.name,
+                plugins=experiment.plugins,
+                metrics=experiment.metrics,
+            )
+            found += [base.of(r.name, made[r.name], r.levels) for r in members]
+    return found
 
 
 def _unique(runs: Sequence[RunSpec]) -> tuple[list[RunSpec], list[Remark]]:

@@ -251,6 +251,15 @@ class RunSpec:
         other.__dict__.update(_shared=self._shared, settings=self.settings)
         return other
 
+    def of(
+        self, recipe: str, strategies: tuple[Strategy, ...], levels: tuple[tuple[str, str], ...]
+    ) -> Self:
+        """Return the same run of another recipe, without working out the rest again."""
+        other = replace(self, recipe=recipe, strategies=strategies, levels=levels)
+        texts = _texts({"strategies": [s.identity() for s in strategies]})
+        other.__dict__["_shared"] = self._shared | texts
+        return other
+
     def versions(self) -> dict[str, int]:
         """Return the version of each part that has one, by what messages call it."""
         return {

@@ -389,6 +389,9 @@ def _short(value: Any) -> str:
 
 def canonical(recipe: tuple[Strategy, ...]) -> tuple[Strategy, ...]:
     """Return a recipe in canonical order: by stage, then name, then parameters."""
+    places = {(s.stage, s.name) for s in recipe}
+    if len(places) == len(recipe):  # nearly always, and parameters take long to write out
+        return tuple(sorted(recipe, key=lambda s: (s.stage, s.name)))
     return tuple(sorted(recipe, key=lambda s: (s.stage, s.name, s.model_dump_json())))
 
 

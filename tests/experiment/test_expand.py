@@ -365,6 +365,21 @@ def test_ten_thousand_runs_are_planned_with_one_look_at_the_data_and_one_at_each
     assert len(recipes) == 1000
 
 
+def test_a_run_that_was_made_from_another_is_as_if_made_by_itself():
+    plan = planned(
+        base=["focal"],
+        factors={**MIXES, "order": ["none", "weighted_sampler"]},
+        references={"balanced": ["mixup"]},
+        models=["tiny_cnn", "mlp"],
+        seeds=2,
+    )
+    assert len({spec.key for spec in plan.runs}) == len(plan.runs)
+    for spec in plan.runs:
+        alone = dataclasses.replace(spec)
+        assert alone is not spec
+        assert (alone.key, alone.settings) == (spec.key, spec.settings)
+
+
 def test_each_key_is_the_digest_of_the_whole_identity():
     plan = planned(seeds=3, folds=2, references={"balanced": ["nothing"]})
     for spec in plan.runs:

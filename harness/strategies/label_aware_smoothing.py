@@ -25,9 +25,9 @@ class LabelAwareSmoothing(Windowed):
 
     stage: ClassVar[int] = 60
 
-    smooth_head: Annotated[float, Field(ge=0.0, lt=1.0), Tunable(0.0, 0.5)] = 0.3
+    smooth_head: Annotated[float, Field(ge=0.0, lt=1.0), Tunable(0.1, 0.5)] = 0.3
     """Share of the label of the largest class that is spread."""
-    smooth_tail: Annotated[float, Field(ge=0.0, lt=1.0), Tunable(0.0, 0.3)] = 0.0
+    smooth_tail: Annotated[float, Field(ge=0.0, lt=1.0), Tunable(0.0, 0.1)] = 0.0
     """The same of the smallest class."""
     curve: Literal["concave", "linear", "convex"] = "concave"
     """How it goes from the one to the other with the size of a class."""

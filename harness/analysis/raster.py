@@ -46,7 +46,7 @@ def png_of(svg: str, scale: float = 2.0) -> bytes:
     width, height = (float(root.attrib[name]) for name in ("width", "height"))
     size = ((width + 2 * _MARGIN) / _DPI, (height + 2 * _MARGIN) / _DPI)
     figure = Figure(size, dpi=_DPI * scale, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
     axes.autoscale(False)

@@ -348,9 +348,9 @@ def test_ten_thousand_runs_are_planned_with_one_look_at_the_data_and_one_at_each
     monkeypatch,
 ):
     looks, recipes = [], []
-    info, lasting = Dataset.info, RunSpec._lasting
+    info, of = Dataset.info, RunSpec.of
     monkeypatch.setattr(Dataset, "info", lambda *a, **k: looks.append(1) or info(*a, **k))
-    monkeypatch.setattr(RunSpec, "_lasting", lambda self: recipes.append(1) or lasting(self))
+    monkeypatch.setattr(RunSpec, "of", lambda *a: recipes.append(1) or of(*a))
     plan = planned(
         factors={
             "sampler": ["none", "weighted_sampler"],

@@ -12,6 +12,7 @@ from harness.analysis.compare import Panel
 from harness.analysis.copies import Copies, copies
 from harness.analysis.images import ImageScores, image_scores
 from harness.analysis.intervals import MARGIN
+from harness.analysis.resting import Resting, resting
 from harness.analysis.tables import DONE, GROUP, PANEL, measured, runs_table, stored_specs
 from harness.errors import StoreError, counted
 from harness.execution.store import Store
@@ -55,6 +56,8 @@ class Findings:
         environments: Versions and machines, with how many runs each has.
         not_detailed: Recipes that were not read in detail.
         copies: Test samples that are in train or val too, by panel that has some.
+        no_anew: Why there is no interval on new images, by panel.
+        resting: `resting.resting`: what is tested on few groups, where there are groups.
         results: The results folder, absolute.
     """
 
@@ -84,6 +87,8 @@ class Findings:
     environments: pd.DataFrame = field(default_factory=pd.DataFrame)
     not_detailed: int = 0
     copies: Mapping[Panel, Copies] = field(default_factory=dict)
+    no_anew: Mapping[Panel, str] = field(default_factory=dict)
+    resting: Mapping[Panel, Resting] = field(default_factory=dict)
     results: Path = field(default_factory=Path)
 
     def certain_of_copies(self, panel: Panel) -> bool:
@@ -204,6 +209,7 @@ def _compare(found: Findings) -> Mapping[Panel, ImageScores]:
     found.copies = copies(runs)
     detailed, found.not_detailed = details.in_detail(runs, found.board)
     read = image_scores(detailed, metric)
+    found.no_anew, found.resting = read.none, resting(detailed, metric)
     table = classes.class_table(detailed)
     found.notes += [*read.unread, *table.unread]
     found.classes = classes.class_differences(table.table)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.analysis.intervals import ImageSample, Interval, Ints
+from harness.analysis.intervals import FEWEST_SEEDS, MOST_ALONE, ImageSample, Interval, Ints
 from harness.analysis.tables import DONE, PANEL
-from harness.analysis.words import unreadable
-from harness.errors import StoreError
+from harness.analysis.words import in_words, unreadable
+from harness.errors import StoreError, listing
 from harness.execution.store import read_json
 from harness.metrics import Metric, Split, metric_of
 
@@ -95,10 +95,12 @@ class Read:
     Attributes:
         scores: By panel.
         unread: Why predictions of single runs could not be used.
+        none: Why there can be no interval on new images, by panel.
     """
 
     scores: dict[tuple[str, str, str], ImageScores] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    none: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
 
 def image_scores(runs: pd.DataFrame, metric: str) -> Read:
@@ -113,13 +115,45 @@ def image_scores(runs: pd.DataFrame, metric: str) -> Read:
     """
     read = Read()
     done = runs[(runs["status"] == DONE) & (runs["fold"] < 0)]
+    panels = runs[PANEL].drop_duplicates().itertuples(index=False, name=None)
     if not metric_of(metric).splits_into_images():
+        read.none = dict.fromkeys(panels, f"{in_words(metric)} does not split into single samples")
+        return read
+    if len(runs) and (runs["fold"] >= 0).all():
+        read.none = dict.fromkeys(panels, "with folds the interval speaks of new samples already")
         return read
     for panel, members in done.groupby(PANEL, sort=False):
         scores = _of_panel(members, metric_of(metric), read.unread)
-        if scores is not None:
-            read.scores[panel] = scores  # type: ignore[index]
+        if scores is None:
+            read.none[panel] = "it is undefined on this test set, or no predictions could be read"  # type: ignore[index]
+            continue
+        read.scores[panel] = scores  # type: ignore[index]
+        if why := _too_few(scores.sample, members):
+            read.none[panel] = why  # type: ignore[index]
     return read
+
+
+def _too_few(sample: ImageSample, members: pd.DataFrame) -> str:
+    """Return why test images cannot tell of new ones, or nothing where they can."""
+    if sample.alone > MOST_ALONE:
+        names = _class_names(members)
+        single = listing((names.get(int(k), f"class {k}") for k in sample.single), 5)
+        what = "group" if sample.grouped else "sample"
+        return (
+            f"{100 * sample.alone:.0f} % of the metric rests on classes with a single test {what} "
+            f"({single}), and one {what} does not tell how others vary"
+        )
+    if members.groupby("recipe")["seed"].nunique().max() < FEWEST_SEEDS:
+        return f"fewer than {FEWEST_SEEDS} seeds"
+    return ""
+
+
+def _class_names(members: pd.DataFrame) -> dict[int, str]:
+    try:
+        names = read_json(Path(members["path"].iloc[0]) / "result.json")["class_names"]
+    except (StoreError, KeyError):
+        return {}
+    return dict(enumerate(map(str, names)))
 
 
 def _of_panel(members: pd.DataFrame, metric: Metric, unread: list[str]) -> ImageScores | None:

@@ -131,12 +131,16 @@ class ImageSample:
             weight 0 plays no part.
         strata: ``int64[n]``: classes. How many images each has is taken as given.
         groups: ``int64[n]``: images of one patient vary together; by default each on its own.
+
+    Attributes:
+        grouped: Whether groups were given.
     """
 
     def __init__(self, weights: Floats, strata: Ints, groups: Ints | None = None) -> None:
         self._kept = np.flatnonzero(weights)
         self._weights = np.asarray(weights, np.float64)[self._kept]
-        self._strata = np.unique(strata[self._kept], return_inverse=True)[1]
+        self._classes, self._strata = np.unique(strata[self._kept], return_inverse=True)
+        self.grouped = groups is not None
         groups = np.arange(len(weights)) if groups is None else groups
         pairs = np.stack([self._strata, np.unique(groups[self._kept], return_inverse=True)[1]])
         (self._cell_stratum, self._cell_group), self._cell = np.unique(
@@ -149,6 +153,11 @@ class ImageSample:
     def alone(self) -> float:
         """Share of the metric in strata with a single group, which borrow the others' variance."""
         return float(self._share[self._groups == 1].sum() / self._share.sum())
+
+    @property
+    def single(self) -> Ints:
+        """The strata with a single group."""
+        return np.asarray(self._classes[self._groups == 1], np.int64)
 
     def interval(self, scores: NDArray[np.floating[Any]], widening: float = 1.0) -> Interval:
         """Return the mean over seeds of Σᵢ weightᵢ · scoreᵢ, for new seeds *and* new images.

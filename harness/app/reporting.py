@@ -16,6 +16,7 @@ from harness.analysis.report.document import Document
 from harness.analysis.report.misses import worst_misses
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
+from harness.analysis.resting import Resting, resting
 from harness.analysis.tables import PANEL, runs_table, stored_specs
 from harness.analysis.tuned import Searched
 from harness.app import compose
@@ -317,12 +318,14 @@ class Confirmed:
         runs: From `harness.analysis.tables.runs_table`.
         gains: `harness.analysis.compare.differences` on the fresh seeds.
         copies: Test samples that are in train or val too, by panel that has some.
+        resting: `harness.analysis.resting.resting`: what is tested on few groups.
     """
 
     outcome: compose.ExperimentOutcome
     runs: pd.DataFrame
     gains: pd.DataFrame
     copies: Mapping[Panel, Copies]
+    resting: Mapping[Panel, Resting]
 
 
 def confirm(
@@ -345,4 +348,4 @@ def confirm(
     runs, metric = runs_table(outcome.store, choice.plan.runs), choice.plan.experiment.metric
     images = image_scores(runs, metric)
     gains = differences(runs, metric, points / 100, images=images.scores)
-    return Confirmed(outcome, runs, gains, copies(runs))
+    return Confirmed(outcome, runs, gains, copies(runs), resting(runs, metric))

@@ -39,6 +39,10 @@ def run(
     bad = not_done(done.outcome, done.runs)
     if as_json:
         gains = json.loads(done.gains.to_json(orient="records"))
+        of = {panel: rests for panel, rests in done.resting.items() if rests.few}
+        for row in gains:
+            if rests := of.get((row["dataset"], row["reference"], row["model"])):
+                row["few_groups"] = {"classes": dict(rests.few), "share": rests.share}
         print_json({"confirmed": gains, "failed": bad, "runs": len(done.runs)})
     else:
         _show(done, experiment.metric)
@@ -51,10 +55,14 @@ def _show(done: reporting.Confirmed, metric: str) -> None:
     unit = unit_of(metric)
     for row in records(done.gains):
         interval = unit.interval(row["low"], row["high"], "no interval, exploratory")
-        copied = done.copies.get((row["dataset"], row["reference"], row["model"]))
-        held = "confirmed"
+        of = (row["dataset"], row["reference"], row["model"])
+        copied, rests = done.copies.get(of), done.resting.get(of)
+        limits = []
         if copied and not copied.certain:
-            held = f"repeated, but not certain of new ones: {copied.said('sample')}"
+            limits.append(f"not certain of new ones: {copied.said('sample')}")
+        if rests and not rests.certain:
+            limits.append(f"not certain of other groups: {rests.said()}")
+        held = "; ".join([f"repeated, but {limits[0]}", *limits[1:]]) if limits else "confirmed"
         verdict = {
             BETTER: held,
             EXPLORATORY: "exploratory: three seeds or more make a claim",

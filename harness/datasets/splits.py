@@ -11,7 +11,10 @@ GROUPS = 3
 
 _SEVERAL = 3
 """Groups that the samples of a class should be of where they are held out: one of more than a third
-of what is held out stays in train, as long as the class has this many smaller ones."""
+of what is held out stays in train, as long as the class has others."""
+
+_FEWEST = 2
+"""How many others it must have: so many groups of a class are small, however large they are."""
 
 _STRETCH = 1.5
 """How far beyond its share a class is held out for the sake of a second group."""
@@ -73,8 +76,8 @@ def _hold_out_groups(
         for keep in (left, 1):
             choice.serve(int(k), int(fewest[k]), keep)
     for k in rarest_first:
-        choice.second(int(k), left)
-    choice.fill(left)
+        choice.second(int(k), left + 1)  # beyond its minimum a class leaves train a second one too
+    choice.fill(left + 1)
     held = np.zeros(len(table), dtype=bool)
     held[order] = choice.taken
     return held[inverse]
@@ -99,7 +102,7 @@ class _Choice:
         self._left = self.groups.copy()
         self._small = np.asarray((table <= self._limits(target)).all(axis=1), bool)
         self._small_left: NDArray[np.int64] = self._has[self._small].sum(axis=0)
-        self._later = np.round(later * self._small_left).astype(np.int64)
+        self._later = (later * self._small_left).astype(np.int64)
         self._held = np.zeros_like(target)
         self._target = target
         # rare classes weigh as much as common ones: distances are in shares of a class's target
@@ -141,7 +144,7 @@ class _Choice:
         """Return the rows of each class in a group up to which it is small, ``int64[C]``."""
         last = np.iinfo(np.int64).max
         sizes = np.sort(np.where(self._has, self._table, last), axis=0)
-        place = np.clip(np.minimum(_SEVERAL, self.groups - 1), 1, None) - 1
+        place = np.clip(np.minimum(_FEWEST, self.groups - 1), 1, None) - 1
         needed = sizes[np.minimum(place, len(sizes) - 1), np.arange(len(target))]
         limits: NDArray[np.int64] = np.maximum(target // _SEVERAL, needed)
         return limits

@@ -92,7 +92,11 @@ class Generator:
         return self._store.commit(spec, path)
 
     def _result(self, spec: RunSpec, status: str, metrics: dict[str, Any]) -> dict[str, Any]:
+        of_test = [len(set(self._groups_of()[self._labels == k])) for k in range(len(self._names))]
+        of_train = np.maximum(self._counts // self._groups, 1).tolist()
+        groups = {"train": of_train, "val": of_test, "test": of_test}
         return {
+            **({"groups": groups} if self._groups > 1 else {}),
             "schema": 1,
             "key": spec.key,
             "status": status,
@@ -106,6 +110,9 @@ class Generator:
                      "peak_memory_mb": None},
             "device": {"name": "cpu", "type": "cpu", "precision": "fp32"},
         }  # fmt: skip
+
+    def _groups_of(self) -> np.ndarray:
+        return np.arange(len(self._labels)) // self._groups
 
     def _evaluate(self, folder: RunDir, spec: RunSpec) -> dict[str, Any]:
         of_seed, of_image, rest = self._noise
@@ -125,7 +132,7 @@ class Generator:
             "test_rows": np.arange(len(self._labels)),
         }
         if self._groups > 1:
-            arrays["test_groups"] = np.arange(len(self._labels)) // self._groups
+            arrays["test_groups"] = self._groups_of()
         if self._val:
             half = evaluate(probabilities[::2], self._labels[::2], self._counts)
             splits = {"val": half, "test": test}

@@ -1,10 +1,15 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from harness.analysis.copies import Copies
+from harness.analysis.resting import Resting
 from harness.analysis.tables import load_results
 from harness.app import reporting
+from harness.cli import confirm as confirm_verb
 from harness.cli import main
 from harness.execution.store import Store
 from harness.experiment.expand import expand
@@ -168,3 +173,24 @@ def test_a_dataset_whose_runs_all_failed_is_named(confirm):
     choice = reporting.choose(load("it.yaml"), Path("results"))
     assert list(choice.recipes.values()) == ["sampled"]
     assert choice.skipped == ("digits-lt10, tiny_cnn: no recipe has all its runs done",)
+
+
+@pytest.mark.parametrize(("few", "share"), [((), 0.0), ((("c", "1 group"),), 0.25)])
+def test_what_rests_on_one_group_is_not_called_confirmed(few, share, capsys):
+    panel = ("d", "", "m")
+    row = {"recipe": "r", "gain": 0.1, "low": 0.05, "high": 0.15, "pairs": 3, "verdict": "better"}
+    gains = pd.DataFrame([{"dataset": "d", "reference": "", "model": "m", **row}])
+    rests = {panel: Resting(("a", "c"), {}, few, share)}
+    done = reporting.Confirmed(None, pd.DataFrame(), gains, {}, rests)
+    confirm_verb._show(done, "accuracy")
+    said = capsys.readouterr().out
+    if few:
+        assert "repeated, but not certain of other groups: 25 % of the metric rests on" in said
+        assert ": confirmed" not in said
+        copied = {panel: Copies(9, 90)}
+        confirm_verb._show(replace(done, copies=copied), "accuracy")
+        said = capsys.readouterr().out
+        assert "not certain of new ones: 9 of 90 test samples are in train or val too; not" in said
+        assert "not certain of other groups: 25 % of the metric rests on" in said
+    else:
+        assert "3 fresh seeds: confirmed" in said

@@ -263,3 +263,41 @@ def test_pictures_that_the_file_does_not_list_are_counted(inspect, tmp_path):
     _, _, err = inspect(str(tmp_path / "set" / "list.csv"))
     assert "3 images below" in err
     assert "in no row that is used" in err
+
+
+def of_people(path):
+    """Write a table of which one class is of few people, one of whom has most of its rows."""
+    rng = np.random.default_rng(0)
+    people = [("fear", f"f{k}") for k, n in enumerate((29, 3, 1, 1, 1, 1)) for _ in range(n)]
+    people += [("joy", f"j{k % 60}") for k in range(180)]
+    people += [("awe", f"a{k % 2}") for k in range(20)]
+    lines = [f"{a:.4f},{b:.4f},{who},{what}" for (what, who), (a, b)
+             in zip(people, rng.normal(size=(len(people), 2)), strict=True)]  # fmt: skip
+    path.write_text("\n".join(["a,b,person,mood", *lines]) + "\n")
+    return path
+
+
+def test_groups_per_class_and_split_are_shown_by_inspect_and_plan(inspect, tmp_path, capsys):
+    file = of_people(tmp_path / "moods.csv")
+    sets = ("--set", "label_column=mood", "--set", "group_column=person")
+    code, out, _ = inspect(str(file), *sets)
+    assert code == 0
+    row = next(line for line in out.splitlines() if line.startswith("fear"))
+    assert row.split()[1:7] == ["32", "(2)", "1", "(1)", "3", "(3)"]
+    assert "in brackets: of how many groups, none of which is in two splits" in out
+    assert "test rests on one or two groups for 'awe' (10 samples of 1 group)" in out
+    _, out, _ = inspect(str(file), *sets, "--json")
+    classes = {entry["name"]: entry for entry in json.loads(out)["datasets"][0]["classes"]}
+    assert classes["fear"]["groups"] == {"train": 2, "val": 1, "test": 3}
+    (tmp_path / "it.yaml").write_text(
+        "name: it\ndatasets:\n  - {name: table, file: moods.csv, label_column: mood, "
+        "group_column: person}\nmodels: [mlp]\nseeds: 1\ntraining: {epochs: 1, batch_size: 32}\n"
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["plan", str(tmp_path / "it.yaml"), "--results", str(tmp_path / "results")])
+    out = capsys.readouterr().out
+    assert not end.value.code
+    assert "samples per class, in brackets of how many groups" in out
+    assert next(line for line in out.splitlines() if line.strip().startswith("fear")).split()[1:3] \
+        == ["32", "(2)"]  # fmt: skip
+    assert "test rests on one or two groups for 'awe'" in out

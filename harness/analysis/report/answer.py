@@ -32,7 +32,7 @@ def answer(found: Findings) -> list[list[str]]:
     if not found.panels:
         return [["No run is done yet, so there is nothing to compare."]]
     parts = (
-        *(_headline, _anew, _rare_class, _copies, _search, _confirmation),
+        *(_headline, _anew, _groups, _rare_class, _copies, _search, _confirmation),
         *(_factors, _dependence, _classes),
     )
     return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
@@ -120,6 +120,24 @@ def _anew(found: Findings, panel: Panel) -> Iterator[str]:
             )
         else:
             yield f"For new {found.sample}s of this kind the interval is {anew}."
+    elif row and math.isfinite(row["low"]) and (why := no_anew(found, panel)):
+        yield why
+
+
+def no_anew(found: Findings, panel: Panel) -> str:
+    """Return why nothing is said of new images, as a sentence, or nothing where it is."""
+    why = found.no_anew.get(panel, "")
+    return f"For new {found.sample}s of this kind there is no interval: {why}." if why else ""
+
+
+def _groups(found: Findings, panel: Panel) -> Iterator[str]:
+    rests = found.resting.get(panel)
+    if rests is None or not rests.few:
+        return
+    if rests.certain:
+        yield f"Of that, {rests.said()}: what it says of them is of these groups."
+    else:
+        yield f"But {rests.said()}: that is not certain of other groups, however many the seeds."
 
 
 def is_of_two(board: pd.DataFrame) -> bool:
@@ -184,6 +202,11 @@ def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
             yield (
                 f"Repeated on fresh seeds, it {compared(found, row)}; not confirmed, for {copied}: "
                 "delete the copies, or keep them together with a group."
+            )
+        elif row["verdict"] == BETTER and (rests := found.resting.get(panel)) and not rests.certain:
+            yield (
+                f"Repeated on fresh seeds, it {compared(found, row)}; not confirmed beyond this "
+                f"test set, where {rests.said()}."
             )
         elif row["verdict"] == BETTER:
             yield f"Confirmed on fresh seeds: it {compared(found, row)}."

@@ -15,7 +15,7 @@ from harness.analysis.compare import Panel
 from harness.analysis.effects import ESTIMANDS, POOLED
 from harness.analysis.findings import Findings
 from harness.analysis.report import cells
-from harness.analysis.report.answer import has_val, is_of_two, margin, of_panel, where
+from harness.analysis.report.answer import has_val, is_of_two, margin, no_anew, of_panel, where
 from harness.analysis.report.document import (
     Block,
     Cell,
@@ -163,11 +163,13 @@ def _board_caption(found: Findings, panel: Panel, rows: int) -> str:
     cut = f" The best {MOST_ROWS} of {rows} recipes." if rows > MOST_ROWS else ""
     unread = counted(found.not_detailed, "recipe was", "recipes were")
     left = f" Predictions of {unread} not read." if found.not_detailed else ""
+    none, rests = no_anew(found, panel), found.resting.get(panel)
+    of_few = f" {rests.said()}: not certain of others." if rests and rests.few else ""
     folds = " (corrected for folds)" if found.experiment.folds else ""
     return (
         f"Best {by} first; figures are of test but for val, means over seeds.{cut} Dots: one per "
         f"seed. Intervals are Student's{folds}, of paired differences, each by itself. "
-        f"{cells.LEGEND} ±{margin(found)}.{left}"
+        f"{cells.LEGEND} ±{margin(found)}.{left}{f' {none}' if none else ''}{of_few}"
     )
 
 

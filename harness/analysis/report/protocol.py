@@ -163,7 +163,7 @@ def _intervals(found: Findings) -> list[str]:
             "predictions, within classes and by groups, with Satterthwaite's degrees of freedom; "
             "the interval is never narrower than the one on this test set. There is none where "
             "more than a tenth of the metric rests on classes with a single test "
-            f"{found.sample} each."
+            f"{found.sample}, or test group, each."
         )
     else:
         said.append(
@@ -181,8 +181,9 @@ def _families(found: Findings) -> list[str]:
         "excludes zero by chance.",
         "Equivalence (≈): the 95 % interval lies inside the margin, which is two one-sided "
         "tests at 2.5 % each.",
-        "Runs that failed or diverged are counted, never dropped from the order; effects use "
-        "combinations that are complete in every seed, and say how many.",
+        "Runs that failed or diverged are counted, never dropped from the order. Effects use the "
+        "pairs that are there at any seed, and say how many: what a pair lacks at a seed is told "
+        "by least squares from the pair at other seeds and from the seed in other pairs.",
     ]
     if found.environments.empty:
         return said

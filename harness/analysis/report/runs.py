@@ -54,9 +54,38 @@ def _classes(found: Findings, panel: Panel) -> list[Block]:
         caption += f"of a class with fewer than {FEW_IMAGES} test {found.sample}s."
         picture = plots.class_recalls(rows[rows["recipe"] == recipe], recipe)
         blocks.append(Figure(picture, caption))
-    tables = (_measures(found, rows, shown), _by_group(found, panel), _heat_map(found, rows))
-    blocks += [table for table in tables if table]
-    return blocks
+    tables = (
+        _measures(found, rows, shown),
+        _by_group(found, panel),
+        _heat_map(found, rows),
+        _groups(found, panel),
+    )
+    return [*blocks, *(table for table in tables if table)]
+
+
+def _groups(found: Findings, panel: Panel) -> Table | None:
+    """Return of how many groups each class is in each part, rarest in test first."""
+    rests = found.resting.get(panel)
+    if rests is None or not rests.groups:
+        return None
+    parts = list(rests.groups)
+    order = sorted(range(len(rests.names)), key=lambda k: rests.groups["test"][k])
+    few = dict(rests.few)
+    made = [
+        [
+            cells.text(rests.names[k]),
+            *(Cell(str(rests.groups[part][k]), rests.groups[part][k]) for part in parts),
+            Cell(f"rests on {few[rests.names[k]]}" if rests.names[k] in few else ""),
+        ]
+        for k in order[:MOST_ROWS]
+    ]
+    columns = [Column("class", wide=True), *(Column(f"groups in {part}") for part in parts)]
+    caption = "Of how many groups the samples of each class are: no group is in two of the parts. "
+    caption += (
+        "What is measured on one or two groups is of these groups, and not certain of others."
+    )
+    caption += " This is of one run: the first fold." if found.experiment.folds else ""
+    return Table([*columns, Column("", wide=True)], made, caption, tall=True)
 
 
 def _shown(found: Findings, panel: Panel) -> list[str]:

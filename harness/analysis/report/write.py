@@ -111,6 +111,19 @@ def data(found: Findings, document: Document) -> dict[str, Any]:
             {"dataset": panel[0], "reference": panel[1], "model": panel[2], "recipe": recipe}
             for panel, recipe in found.chosen.items()
         ],
+        "groups": [
+            {
+                "dataset": panel[0],
+                "reference": panel[1],
+                "model": panel[2],
+                "classes": list(rests.names),
+                **rests.groups,
+                "few": dict(rests.few),
+                "share": rests.share,
+                "certain": rests.certain,
+            }
+            for panel, rests in found.resting.items()
+        ],
         "answer": [list(sentences) for sentences in document.answer],
         "warnings": list(document.warnings),
         "runs": {str(k): int(v) for k, v in found.runs["status"].value_counts().items()},

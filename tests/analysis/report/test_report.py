@@ -142,7 +142,36 @@ def test_effects_with_failed_runs_say_so(make, report):
     _, _, files = report(made)
     assert "told by least squares from the others" in text_of(files, "report.md")
     _, _, files = report(make(keys={"name": "whole"}))
-    assert "least squares" not in text_of(files, "report.md")
+    assert "told by least squares from the others" not in text_of(files, "report.md")
+
+
+def test_what_rests_on_few_groups_is_said_and_not_called_certain(make, report):
+    made = make(worth=HELPS, noise=(0.03, 1.0, 0.3), groups=25)
+    confirming = Store(made.store.results, made.store.path.name + CONFIRMED)
+    again = Generator(confirming, worth=HELPS, noise=(0.03, 1.0, 0.3), groups=25)
+    for spec in fresh(made.specs, confirming.path.name, (1001, 1002, 1003)):
+        again.write(spec)
+    _, page, files = report(made)
+    said = " ".join(page.answer[0])
+    assert "But 100 % of the metric rests on one or two test groups (a on 1 group, b on" in said
+    assert "not confirmed beyond this test set" in said
+    assert "Confirmed on fresh seeds" not in said
+    assert "For new images of this kind there is no interval: 100 % of the metric rests on" in said
+    markdown = text_of(files, "report.md")
+    assert "They make nothing certain" in markdown
+    assert "groups in train | groups in val | groups in test" in markdown
+    (groups,) = json.loads(text_of(files, "report.json"))["groups"]
+    assert groups["certain"] is False
+    assert groups["test"] == [1, 1, 1, 1]
+
+
+def test_many_groups_are_counted_and_confirmed_as_ever(make, report):
+    made = make(worth=HELPS, noise=(0.03, 1.0, 0.3), groups=2, per_class=60)
+    _, page, files = report(made)
+    assert "rests on" not in " ".join(page.answer[0])
+    assert "groups in test" in text_of(files, "report.md")
+    _, _, files = report(make(keys={"name": "alone"}))
+    assert "groups in test" not in text_of(files, "report.md")
 
 
 def test_dependence_is_told(make, report):

@@ -1,0 +1,97 @@
+"""How much of a metric rests on one or two groups of test images: on single patients or people.
+
+Images of one group vary together, so that what is measured on them is of that group. Where much of
+a metric is, a gain in it is certain of these groups and of no others, on however many seeds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.images import read_predictions
+from harness.analysis.intervals import MOST_ALONE
+from harness.analysis.tables import DONE, PANEL
+from harness.datasets.remarks import FEW_GROUPS
+from harness.errors import StoreError, counted, listing
+from harness.execution.store import read_json
+from harness.metrics import metric_of
+
+Panel = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Resting:
+    """The groups of one dataset.
+
+    Attributes:
+        names: Display names of the classes.
+        groups: Of how many groups each class is in ``train``, ``val`` and ``test``.
+        few: Of classes that are tested on few groups: the name, and on what.
+        share: Share of the metric that these classes have.
+    """
+
+    names: Sequence[str]
+    groups: Mapping[str, Sequence[int]]
+    few: Sequence[tuple[str, str]]
+    share: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether a gain in the metric may be called certain beyond these groups."""
+        return self.share <= MOST_ALONE
+
+    def said(self) -> str:
+        """Return what rests on what, as the start of a sentence."""
+        on = listing((f"{name} on {what}" for name, what in self.few), 5)
+        return f"{100 * self.share:.0f} % of the metric rests on one or two test groups ({on})"
+
+
+def resting(runs: pd.DataFrame, metric: str) -> dict[Panel, Resting]:
+    """Return how much rests on few groups, of each panel whose dataset has groups.
+
+    Read off one run of each, or one for each fold.
+
+    Args:
+        runs: From `runs_table`.
+        metric: Name of a summary metric.
+    """
+    found = {}
+    for panel, members in runs[runs["status"] == DONE].groupby(PANEL, sort=False):
+        first = members.iloc[0]
+        same = (members["recipe"] == first["recipe"]) & (members["seed"] == first["seed"])
+        try:
+            of_panel = _of_panel([Path(path) for path in members.loc[same, "path"]], metric)
+        except (StoreError, KeyError, TypeError, ValueError):
+            continue  # who reads these files for their figures says what is wrong with them
+        if of_panel is not None:
+            found[panel] = of_panel
+    return found  # type: ignore[return-value]
+
+
+def _of_panel(folders: Sequence[Path], metric: str) -> Resting | None:
+    read = [read_predictions(folder) for folder in folders]
+    result = read_json(folders[0] / "result.json")
+    groups = [found.groups for found in read if found.groups is not None]
+    if len(groups) < len(read):
+        return None
+    labels, of = np.concatenate([found.labels for found in read]), np.concatenate(groups)
+    names, counts = [str(name) for name in result["class_names"]], np.array(result["train_counts"])
+    share = metric_of(metric).image_weights(labels, counts, tuple(names))
+    if share is None:  # it does not split into images: as if each class counted the same
+        share = metric_of("balanced_accuracy").image_weights(labels, counts, tuple(names))
+    assert share is not None
+    few, rests = [], 0.0
+    for k in np.flatnonzero(np.bincount(labels, weights=share, minlength=len(names))):
+        sizes = np.unique(of[labels == k], return_counts=True)[1]
+        if len(sizes) <= FEW_GROUPS:
+            few.append((names[k], counted(len(sizes), "group")))
+        elif 2 * sizes.max() > sizes.sum():
+            few.append((names[k], f"one of {len(sizes)} groups mostly"))
+        else:
+            continue
+        rests += float(share[labels == k].sum())
+    known: Mapping[str, Sequence[int]] = result.get("groups", {})
+    return Resting(names, known, few, rests / float(share.sum() or 1.0))

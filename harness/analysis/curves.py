@@ -1,6 +1,7 @@
 """How runs went and what they confuse: learning curves, calibration, confusion matrices."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from harness.analysis import intervals
 from harness.analysis.images import read_predictions
+from harness.analysis.intervals import Floats
 from harness.analysis.tables import DONE, GROUP
 from harness.errors import StoreError
+from harness.metrics import metric_of
 from harness.metrics.calibration import bin_of
 from harness.metrics.split import confusion_matrix
 
@@ -20,39 +23,66 @@ BINS = 10
 
 
 def learning_curves(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return the mean of a column of ``history.csv`` over runs, at each evaluation.
+    """Return the mean of a column of ``history.csv`` over runs, along the budget.
 
     Columns: those of `GROUP`, ``step``, ``fraction`` (of the budget), ``mean``, its 95 %
     interval ``low, high`` over runs, and ``n``. Runs without a history, or without the column,
-    are left out.
+    are left out. Runs of one recipe may have other numbers of steps (their training sets differ
+    by some samples): each is put on its own share of the budget, and read between its
+    evaluations, so that every mean is of all of them.
 
     Args:
         runs: From `runs_table`; a few recipes of it.
         column: Such as ``val/balanced_accuracy`` or ``train/loss``.
     """
-    points = [
-        {**{name: row[name] for name in (*GROUP, "folds")}, "step": step, "value": value}
-        for row in runs[runs["status"] == DONE].to_dict("records")
-        for step, value in _history(Path(str(row["path"])) / "history.csv", column)
-    ]
-    if not points:
+    tables = []
+    for group, members in runs[runs["status"] == DONE].groupby(GROUP, sort=False):
+        read = [_history(Path(str(path)) / "history.csv", column) for path in members["path"]]
+        of_runs = [found for found in read if len(found)]
+        if of_runs:
+            table = _mean(of_runs, int(members["folds"].iloc[0]), column)
+            for name, value in zip(GROUP, group, strict=True):
+                table[name] = str(value)
+            tables.append(table)
+    if not tables:
         return pd.DataFrame()
-    groups = pd.DataFrame(points).groupby([*GROUP, "step"], sort=False)
-    value, folds = groups["value"], groups["folds"].first()
-    found = intervals.over_seeds(value.mean(), value.std(), value.size(), folds)
-    ends = {"low": found.low, "high": found.high, "n": value.size()}
-    table = pd.DataFrame({"mean": value.mean(), **ends}).reset_index()
-    table["fraction"] = table["step"] / table.groupby(GROUP)["step"].transform("max")
-    return table
+    columns = [*GROUP, "step", "mean", "low", "high", "n", "fraction"]
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
-def _history(file: Path, column: str) -> list[tuple[int, float]]:
+def _mean(runs: list[Floats], folds: int, column: str) -> pd.DataFrame:
+    """Return the mean of curves where all of them are.
+
+    Args:
+        runs: ``float64[points, 3]`` each: step, share of the budget, value.
+        folds: Number of folds, or 0.
+        column: What is averaged.
+    """
+    longest = max(runs, key=len)
+    begin, end = max(run[0, 1] for run in runs), min(run[-1, 1] for run in runs)
+    inner = longest[(longest[:, 1] > begin) & (longest[:, 1] < end), 1]
+    at = np.unique([begin, *inner, end])
+    values = np.stack([np.interp(at, run[:, 1], run[:, 2]) for run in runs], axis=1)
+    found = intervals.of_blocks(values, folds)
+    low, high = found.low, found.high
+    if column.startswith("val/") and metric_of(column[4:]).span() == 1.0:  # a share
+        low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
+    step = np.interp(at, longest[:, 1], longest[:, 0]).round().astype(np.int64)
+    ends = {"low": low, "high": high, "n": len(runs), "fraction": at}
+    return pd.DataFrame({"step": step, "mean": found.estimate, **ends})
+
+
+def _history(file: Path, column: str) -> Floats:
+    """Return step, share of the run's budget and value, ``float64[points, 3]``, in order."""
     try:
         with open(file, newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
-        return [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
-    except (OSError, ValueError, KeyError):
-        return []
+        points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
+        total = max(int(row["step"]) for row in rows) if points else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return np.empty((0, 3))
+    kept = {step: (step, step / total, value) for step, value in points if math.isfinite(value)}
+    return np.array([kept[step] for step in sorted(kept)]).reshape(-1, 3)
 
 
 def reliability(paths: Sequence[str]) -> pd.DataFrame:

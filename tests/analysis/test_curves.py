@@ -24,8 +24,37 @@ def test_a_curve_is_the_mean_over_seeds_with_its_band(runs):
     assert curve["fraction"].tolist() == [0.5, 1.0]
     assert curve["mean"].tolist() == pytest.approx([0.15, 0.3])
     ends = stats.ttest_1samp([0, 0.2, 0.4, 0.6], 0).confidence_interval(0.95)
-    assert (curve["low"].iloc[1], curve["high"].iloc[1]) == pytest.approx((ends.low, ends.high))
+    assert (curve["low"].iloc[1], curve["high"].iloc[1]) == pytest.approx((0, ends.high))
+    assert ends.low < 0, "which no share can be"
     assert curve["n"].tolist() == [4, 4]
+
+
+def test_seeds_of_other_budgets_share_one_axis_and_every_mean_is_of_all(runs):
+    """118 steps and 117: an evaluation at each's last step, on the same straight line."""
+    nothing = runs[runs["recipe"] == "nothing"]
+    lines = []
+    for i, path in enumerate(nothing["path"]):
+        total = 118 if i == 0 else 117
+        steps = [*range(20, total, 20), total]
+        rows = [f"{step},1,{0.1 * i + 0.5 * step / total}" for step in steps]
+        (Path(path) / "history.csv").write_text("\n".join(["step,train/loss,val/accuracy", *rows]))
+        lines.append(steps)
+    curve = learning_curves(nothing, "val/accuracy")
+    assert curve["n"].unique().tolist() == [4]
+    assert curve["fraction"].iloc[-1] == 1.0
+    assert len(curve) == 6
+    assert curve["mean"].to_numpy() == pytest.approx(0.15 + 0.5 * curve["fraction"].to_numpy())
+    assert curve["fraction"].is_monotonic_increasing
+    assert curve["step"].iloc[-1] in (117, 118)
+
+
+def test_a_band_of_a_share_stays_within_a_share(runs):
+    nothing = runs[runs["recipe"] == "nothing"]
+    for i, path in enumerate(nothing["path"]):
+        text = f"step,train/loss,val/accuracy\n5,{5 * i},{float(i > 0)}\n10,{5 * i},0.9\n"
+        (Path(path) / "history.csv").write_text(text)
+    assert learning_curves(nothing, "val/accuracy")["high"].max() <= 1.0
+    assert learning_curves(nothing, "train/loss")["high"].max() > 15
 
 
 def test_runs_without_a_history_are_left_out(runs):

@@ -290,7 +290,7 @@ def test_groups_per_class_and_split_are_shown_by_inspect_and_plan(inspect, tmp_p
     classes = {entry["name"]: entry for entry in json.loads(out)["datasets"][0]["classes"]}
     assert classes["fear"]["groups"] == {"train": 2, "val": 1, "test": 3}
     (tmp_path / "it.yaml").write_text(
-        "name: it\ndatasets:\n  - {name: table, file: moods.csv, label_column: mood, "
+        f"name: it\ndatasets:\n  - {{name: table, file: {file}, label_column: mood, "
         "group_column: person}\nmodels: [mlp]\nseeds: 1\ntraining: {epochs: 1, batch_size: 32}\n"
     )
     with pytest.raises(SystemExit) as end:

@@ -31,8 +31,9 @@ def worst_misses(
 ) -> Thumbnails:
     """Return thumbnails of the rarest classes with a miss, most surely missed first.
 
-    An image counts as missed where most runs of the chosen recipe miss it; the order is that of
-    the mean probability given to its true class. What cannot be drawn becomes a note of `found`.
+    An image counts as missed where the probabilities of the chosen recipe, averaged over its runs,
+    are highest for another class; the order is that of the mean probability given to its true
+    class. What cannot be drawn becomes a note of `found`.
 
     Args:
         found: What the experiment came to.
@@ -94,7 +95,7 @@ def _missed(
     labels, rows = read[0].labels, read[0].rows
     same = [p.probabilities for p in read if np.array_equal(p.rows, rows)]
     mean = np.asarray(np.mean(same, axis=0, dtype=np.float64))
-    wrong = np.mean([p.argmax(axis=1) != labels for p in same], axis=0) > 0.5
+    wrong = mean.argmax(axis=1) != labels
     of_truth = mean[np.arange(len(labels)), labels]
     shown = 0
     for k in classes:

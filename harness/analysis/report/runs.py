@@ -260,7 +260,7 @@ def _learning(found: Findings, panel: Panel) -> list[Block]:
     ):
         table = curves.learning_curves(few, column)
         if len(table):
-            caption = f"Mean {label} with its 95 % band over seeds."
+            caption = f"Mean {label} with its 95 % band over seeds, along each run's own budget."
             if column == "train/loss":
                 caption += " Mixed labels and weights make losses of recipes differ by nature."
             made.append(Figure(plots.learning_curves(table, label, names), caption))

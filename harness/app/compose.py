@@ -129,7 +129,6 @@ def carry_out(
             "give --yes if that is meant, or --only and --limit to do a part"
         )
     address = resolve(options.results, experiment.tracking.uri) if options.track else None
-    current = frozenset(spec.settings for spec in plan.runs)
     if todo:
         check_models(plan, todo)
     for note in plan.notes:
@@ -138,7 +137,7 @@ def carry_out(
         say(console, f"note: {change}")
     summary = Summary()
     with ExitStack() as stack:
-        if todo or (options.track and is_behind(options.results, experiment, current)):
+        if todo or (options.track and is_behind(options.results, experiment, plan.runs)):
             stack.enter_context(store.locked())
             store.create()
             todo = pending(selected, store, options)  # another driver may have been at it
@@ -148,7 +147,7 @@ def carry_out(
                 running = f"{executor.slots} at a time" if executor.slots > 1 else "one at a time"
                 runs = "1 run" if len(todo) == 1 else f"{len(todo):,} runs"
                 say(console, f"{runs} to do, {running}; the first takes longest", "")
-            mirror = stack.enter_context(mirrored(experiment, options, console, current))
+            mirror = stack.enter_context(mirrored(experiment, options, console, plan.runs))
             listeners = [] if mirror is None else [mirror]
             if todo:
                 until = begun + 3600 * options.max_hours if options.max_hours else None
@@ -273,7 +272,7 @@ def mirrored(
     experiment: Experiment,
     options: Options,
     console: Console,
-    current: frozenset[str] | None = None,
+    asked: Sequence[RunSpec] | None = None,
 ) -> Iterator[Mirror | None]:
     """Yield what mirrors runs to MLflow, or None where that is off."""
     if not options.track:
@@ -283,7 +282,7 @@ def mirrored(
     def warn(message: str) -> None:
         say(console, f"warning: {message}")
 
-    with open_tracking(options.results, experiment, warn, current) as mirror:
+    with open_tracking(options.results, experiment, warn, asked) as mirror:
         yield mirror
 
 

@@ -19,14 +19,16 @@ _UNHEARD = "runs whose end MLflow did not hear are"
 
 def sync(file: str, sets: Sequence[str], plugins: Sequence[str], results: Path) -> None:
     """Mirror what MLflow has not seen, and say how much that was."""
-    from harness.app import search
+    from harness.app import reporting, search
     from harness.tracking import mirror
 
     experiment = load(find(file), sets, plugins)
-    done = mirror.sync(results, experiment, lambda: search.sync_records(experiment, results))
+    store = Store(results, experiment.name)
+    specs, _, _ = reporting.asked(experiment, store)
+    done = mirror.sync(results, experiment, lambda: search.sync_records(experiment, results), specs)
     for message in done.unreadable:
         err.print(f"not mirrored: {message}", style="red", highlight=False, soft_wrap=True)
-    total = len(Store(results, experiment.name).runs())
+    total = len(store.runs())
     out.print(_summary(done, total), highlight=False, soft_wrap=True)
     if done.unreadable:
         sys.exit(1)

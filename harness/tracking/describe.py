@@ -17,9 +17,14 @@ VALUE_LENGTH = 500
 
 def run_name(spec: RunSpec) -> str:
     """Return what the run is called in the UI: ``smote+mixup · digits-lt20 · tiny_cnn · s0``."""
-    dataset = f"{spec.dataset_label} ({spec.reference})" if spec.reference else spec.dataset_label
     fold = [f"f{spec.fold}"] if spec.fold is not None else []
-    return " · ".join([spec.recipe, dataset, spec.model.label(), f"s{spec.seed}", *fold])
+    return " · ".join([recipe_name(spec), f"s{spec.seed}", *fold])
+
+
+def recipe_name(spec: RunSpec) -> str:
+    """Return what the summary of its recipe is called: ``smote+mixup · digits-lt20 · tiny_cnn``."""
+    dataset = f"{spec.dataset_label} ({spec.reference})" if spec.reference else spec.dataset_label
+    return " · ".join([spec.recipe, dataset, spec.model.label()])
 
 
 def params(spec: RunSpec, steps: int | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ goes on with the MLflow run, too.
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import time
@@ -24,12 +25,13 @@ from harness.execution.store import Store
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.tracking.address import DATABASE, Address, resolve
+from harness.tracking.asked import Asked
 from harness.tracking.ledger import RUNNING, Ledger
 from harness.tracking.mlflow import Connection, load_library
 from harness.tracking.outdated import is_told
 from harness.tracking.recorder import FLUSH_SECONDS, Recorder, Synced, missing_of
 from harness.tracking.studies import FOLDER, StudyRecord, is_written
-from harness.tracking.views import views
+from harness.tracking.views import views_of
 
 Warn = Callable[[str], None]
 
@@ -44,6 +46,12 @@ CLOSE_SECONDS = 300.0
 
 INTERRUPTED_SECONDS = 4.0
 """Longest wait after Ctrl-C or another exception; whoever asked twice waits a tenth of it."""
+
+SUMMARY_SECONDS = 60.0
+"""Shortest time between two times that recipes are summarised while runs go on."""
+
+SUMMARY_LIMIT = 2.0
+"""Once it has taken so many seconds, recipes are summarised at the end of a command only."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +73,7 @@ class Mirror:
         per_class: Most classes with metric keys of their own.
         warn: Is told, once, that MLflow cannot be written.
         tags: Of the experiment.
-        current: Settings of every run that the file asks for; the others are marked.
+        asked: What the file asks for: other runs are marked, and recipes have their summaries.
 
     """
 
@@ -77,7 +85,7 @@ class Mirror:
         per_class: int,
         warn: Warn,
         tags: Mapping[str, str] | None = None,
-        current: frozenset[str] | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self._address = address
         self._store = store
@@ -85,12 +93,15 @@ class Mirror:
         self._per_class = per_class
         self._warn = warn
         self._tags = tags or {}
-        self._current = current
+        self._asked = asked
         self._warned = False
         self._retry_at = 0.0
+        self._summarize_at = time.monotonic() + SUMMARY_SECONDS
         self._recorder: Recorder | None = None
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         load_library()  # here, since two threads that import at once can wait for each other
+        if asked is not None:
+            import harness.tracking.recipes  # noqa: F401  # likewise
         self._tasks.put(lambda: self._try(Recorder.mark_outdated))
         tried = threading.Event()
         self._tasks.put(tried.set)
@@ -107,7 +118,7 @@ class Mirror:
                 "before; new ones are not copied there. To rebuild all of it here, delete "
                 f"{self._address.results / DATABASE} and run: harness sync {self._source}"
             )
-        return Recorder(connection, self._store, self._source, self._per_class, self._current)
+        return Recorder(connection, self._store, self._source, self._per_class, self._asked)
 
     def started(self, spec: RunSpec) -> None:
         """A run was handed to a slot."""
@@ -164,6 +175,7 @@ class Mirror:
         for message in recorder.sync().unreadable:
             self._warn(f"not mirrored to MLflow: {message}")
         recorder.mark_outdated()
+        recorder.summarize()
 
     def _later(self, spec: RunSpec, write: Callable[[Recorder], None]) -> None:
         self._tasks.put(lambda: self._try(write, spec))
@@ -177,6 +189,20 @@ class Mirror:
                     return
                 task()
             self._try(Recorder.flush)
+            if time.monotonic() >= self._summarize_at:
+                self._summarize()
+
+    def _summarize(self) -> None:
+        """Summarise recipes between runs, and decide when next: what takes long waits for the end.
+
+        Whoever interrupts waits for it, and it must not take a share of the processor that counts.
+        """
+        begun = time.monotonic()
+        self._try(Recorder.summarize)
+        ended = time.monotonic()
+        long = ended - begun > SUMMARY_LIMIT
+        pause = math.inf if long else max(SUMMARY_SECONDS, 20 * (ended - begun))
+        self._summarize_at = ended + pause
 
     def _try(self, write: Callable[[Recorder], None], spec: RunSpec | None = None) -> None:
         """Write; a failure, ours or MLflow's, is said once and leaves the run to `sync`."""
@@ -208,7 +234,7 @@ def open_tracking(
     results: Path,
     experiment: Experiment,
     warn: Warn = _LOG.warning,
-    current: frozenset[str] | None = None,
+    asked: Sequence[RunSpec] | None = None,
 ) -> Mirror:
     """Connect to MLflow, making database and experiment if need be.
 
@@ -218,7 +244,7 @@ def open_tracking(
         results: The results folder.
         experiment: What is to be mirrored.
         warn: Is told, once, that MLflow cannot be written.
-        current: As in `Mirror`.
+        asked: Every run that its file asks for, where that is known.
 
     Raises:
         TrackingError: The tracking URI is a folder.
@@ -227,20 +253,25 @@ def open_tracking(
     store = Store(results, experiment.name)
     address = resolve(results, tracking.uri)
     tags = _tags(experiment)
-    return Mirror(address, store, experiment.called, tracking.per_class, warn, tags, current)
+    per_class, told = tracking.per_class, _asked(experiment, asked)
+    return Mirror(address, store, experiment.called, per_class, warn, tags, told)
+
+
+def _asked(experiment: Experiment, specs: Sequence[RunSpec] | None) -> Asked | None:
+    return None if specs is None else Asked.of(experiment, specs)
 
 
 def _tags(experiment: Experiment) -> dict[str, str]:
     """Return what MLflow is told of the experiment itself."""
     told = {"harness.description": experiment.description} if experiment.description else {}
-    recipes = [recipe.name for recipe in experiment.recipes]
-    return {**views(experiment.metric, list(experiment.factors), recipes), **told}
+    return {**views_of(experiment), **told}
 
 
 def sync(
     results: Path,
     experiment: Experiment,
     studies: Callable[[], Sequence[StudyRecord]] = tuple,
+    asked: Sequence[RunSpec] | None = None,
 ) -> Synced:
     """Mirror every committed run and every search that MLflow has not seen, while no driver runs.
 
@@ -248,6 +279,7 @@ def sync(
         results: The results folder.
         experiment: What is to be mirrored.
         studies: Returns its searches, once the results folder is ours.
+        asked: Every run that its file asks for, where that is known: for summaries of recipes.
 
     Raises:
         TrackingError: MLflow cannot be written.
@@ -258,10 +290,13 @@ def sync(
     with store.locked():
         connection = Connection(address, experiment.name)
         connection.describe(_tags(experiment))
-        recorder = Recorder(connection, store, experiment.called, experiment.tracking.per_class)
+        per_class, told = experiment.tracking.per_class, _asked(experiment, asked)
+        recorder = Recorder(connection, store, experiment.called, per_class, told)
         for study in studies():
             recorder.study(study)
-        return recorder.sync()
+        done = recorder.sync()
+        recorder.summarize(check=True)
+        return done
 
 
 def misses(results: Path, experiment: Experiment, studies: Sequence[StudyRecord]) -> bool:
@@ -279,13 +314,15 @@ def misses(results: Path, experiment: Experiment, studies: Sequence[StudyRecord]
     return not all(is_written(study, entries) for study in studies)
 
 
-def is_behind(results: Path, experiment: Experiment, current: frozenset[str] | None = None) -> bool:
+def is_behind(
+    results: Path, experiment: Experiment, asked: Sequence[RunSpec] | None = None
+) -> bool:
     """Whether MLflow misses something, by our own files: the library is not imported.
 
     Args:
         results: The results folder.
         experiment: What is mirrored.
-        current: As in `Mirror`.
+        asked: As for `open_tracking`.
 
     Raises:
         TrackingError: The tracking URI is a folder.
@@ -296,10 +333,13 @@ def is_behind(results: Path, experiment: Experiment, current: frozenset[str] | N
     place = ledger.place(address.fingerprint)
     if place is None or (address.own and not (address.results / DATABASE).is_file()):
         return bool(store.runs())
-    last = ledger.last(place)
-    left = any(entry.status == RUNNING for entry in last.values())
-    other = current is not None and not is_told(last, current)
-    return left or other or bool(missing_of(store, ledger.ended(place)))
+    last, ended = ledger.last(place), ledger.ended(place)
+    if any(entry.status == RUNNING for entry in last.values()) or missing_of(store, ended):
+        return True
+    told = _asked(experiment, asked)
+    if told is None:
+        return False
+    return not is_told(last, told.settings) or bool(told.stale(last, ended) or told.gone(last))
 
 
 def _now() -> int:

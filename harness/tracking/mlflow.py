@@ -7,7 +7,7 @@ processes open a fresh database. Every error comes out as a `TrackingError` with
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,20 +41,20 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Has the UI open the runs table, and not its pages for language models."""
 
 
-_TAGS = ("key", "result", "store", "settings", "status")
-
-
 @dataclass(frozen=True)
 class Tracked:
     """A run as MLflow has it; fields of other people's runs are empty."""
 
     run_id: str
-    status: str
-    key: str
-    result: str
-    store: str
-    settings: str
-    outcome: str
+    status: str = ""
+    key: str = ""
+    result: str = ""
+    store: str = ""
+    settings: str = ""
+    outcome: str = ""
+    summary: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
 class Connection:
@@ -222,13 +222,27 @@ class Connection:
         Raises:
             UnreachableError: MLflow does not answer.
         """
+        run = self._active(run_id)
+        return None if run is None else dict(run.data.params)
+
+    def metrics(self, run_id: str) -> dict[str, float] | None:
+        """Return the last value of each metric of a run; None as for `params`.
+
+        Raises:
+            UnreachableError: MLflow does not answer.
+        """
+        run = self._active(run_id)
+        return None if run is None else dict(run.data.metrics)
+
+    def _active(self, run_id: str) -> Any | None:
+        """Return a run, or None where it is not there or was deleted."""
         try:
             run = self._ask(lambda: self._client.get_run(run_id))
         except UnreachableError:
             raise
         except TrackingError:
             return None
-        return dict(run.data.params) if run.info.lifecycle_stage == "active" else None
+        return run if run.info.lifecycle_stage == "active" else None
 
     def remove(self, run_id: str) -> None:
         """Take a run out of view; MLflow's "deleted" runs still have it, and can restore it."""
@@ -241,11 +255,18 @@ class Connection:
             search = partial(self._client.search_runs, [self._id], where, max_results=_PAGE)
             page = self._ask(partial(search, page_token=token))
             for run in page:
-                named = run.data.tags
+                tags = run.data.tags
                 yield Tracked(
-                    str(run.info.run_id),
-                    str(run.info.status),
-                    *(named.get(f"harness.{tag}", "") for tag in _TAGS),
+                    run_id=str(run.info.run_id),
+                    status=str(run.info.status),
+                    key=tags.get("harness.key", ""),
+                    result=tags.get("harness.result", ""),
+                    store=tags.get("harness.store", ""),
+                    settings=tags.get("harness.settings", ""),
+                    outcome=tags.get("harness.status", ""),
+                    summary=tags.get("harness.summary", ""),
+                    metrics=run.data.metrics,
+                    params=run.data.params,
                 )
             token = page.token
             if not token:

@@ -19,6 +19,7 @@ from harness.execution.store import Store, Stored, read_json
 from harness.experiment.spec import RunSpec
 from harness.tracking import describe, outdated, record
 from harness.tracking.address import Address
+from harness.tracking.asked import Asked
 from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, Entry, Ledger
 from harness.tracking.mlflow import Connection, Tracked
 from harness.tracking.record import Point
@@ -89,7 +90,7 @@ class Recorder:
         store: The results of the experiment.
         source: How a command names the experiment's file.
         per_class: Most classes with metric keys of their own.
-        current: Settings of every run that the experiment's file asks for, where they are known.
+        asked: What the experiment's file asks for, where it is known.
     """
 
     def __init__(
@@ -98,17 +99,18 @@ class Recorder:
         store: Store,
         source: str,
         per_class: int,
-        current: frozenset[str] | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self._mlflow = connection
         self._store = store
         self._source = source
         self._per_class = per_class
-        self._current = current
+        self._asked = asked
         self._ledger = Ledger(store.path)
         self._ended = self._ledger.ended(connection.place)
         self._last = self._ledger.last(connection.place)
         self._told = self._ledger.run_ids(connection.place)
+        self._fresh: set[str] = set()
         self._live: dict[str, _Live] = {}
         self._commit = git_commit()
         self._owner = owner(connection.address)
@@ -214,6 +216,7 @@ class Recorder:
             **_of(commit),
         }
         run_id = self._mlflow.create(describe.run_name(spec), tags, began)
+        self._fresh.add(run_id)
         self._note(Entry(key, run_id, RUNNING, self._mlflow.place))
         return run_id
 
@@ -339,12 +342,32 @@ class Recorder:
         Raises:
             TrackingError: MLflow cannot be written.
         """
-        if self._current is None or outdated.is_told(self._last, self._current):
+        if self._asked is None or outdated.is_told(self._last, self._asked.settings):
             return
         if self._ended:
             ours = (run for run in self._mlflow.runs() if run.key and self._is_mine(run))
-            outdated.mark(self._mlflow, ours, self._current)
-        self._note(outdated.line(self._mlflow.place, self._current))
+            outdated.mark(self._mlflow, ours, self._asked.settings)
+        self._note(outdated.line(self._mlflow.place, self._asked.settings))
+
+    def summarize(self, check: bool = False) -> None:
+        """Bring the summary of each recipe up to its runs; as `RecipeRecorder.update`.
+
+        Raises:
+            HarnessError: MLflow cannot be written, or costs or priors do not fit the classes.
+        """
+        if self._asked is None:
+            return
+        from harness.tracking.recipes import RecipeRecorder  # needs pandas
+
+        RecipeRecorder(
+            self._mlflow,
+            self._store,
+            self._ledger,
+            self._asked,
+            self._owner,
+            self._is_mine,
+            self._fresh,
+        ).update(check)
 
     def _supersede_others(self, key: str, there: Sequence[Tracked], kept: str = "") -> None:
         """Take earlier runs of `key` out of view: those of `there` from this results folder."""

@@ -19,7 +19,7 @@ from harness.tracking.address import DATABASE, resolve
 from harness.tracking.ledger import FINISHED
 from harness.tracking.mlflow import Connection
 from harness.tracking.recorder import owner
-from harness.tracking.views import views
+from harness.tracking.views import views_of
 
 NAME = "report"
 NOTE = 6000
@@ -42,24 +42,19 @@ class Target:
         results: The results folder.
         name: Of the experiment.
         uri: Where the experiment file says to record, or None.
-        metric: The primary metric.
-        factors: Names of the factors.
-        recipes: Names of the recipes.
+        views: Tags of the experiment that hold its views.
     """
 
     results: Path
     name: str
     uri: str | None
-    metric: str
-    factors: tuple[str, ...]
-    recipes: tuple[str, ...] = ()
+    views: Mapping[str, str]
 
     @classmethod
     def of(cls, experiment: Experiment, results: Path) -> "Target":
         """Return the target of an experiment."""
-        uri, factors = experiment.tracking.uri, tuple(experiment.factors)
-        recipes = tuple(recipe.name for recipe in experiment.recipes)
-        return cls(results.absolute(), experiment.name, uri, experiment.metric, factors, recipes)
+        uri = experiment.tracking.uri
+        return cls(results.absolute(), experiment.name, uri, views_of(experiment))
 
 
 def attach(target: Target, files: Files, note: str | None = None) -> None:
@@ -84,7 +79,7 @@ def _connect(target: Target) -> Connection:
     held = Store(target.results, target.name).locked() if new else contextlib.nullcontext()
     with held:
         connection = Connection(address, target.name)
-        connection.describe(views(target.metric, target.factors, target.recipes))
+        connection.describe(target.views)
     return connection
 
 

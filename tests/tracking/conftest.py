@@ -125,6 +125,10 @@ class Committer:
             "sample": {"shape": [8, 8, 1], "dtype": "uint8"},
             "class_names": list(names),
             "train_counts": list(counts),
+            "selected_step": STEPS,
+            "synthetic": 0,
+            "delivered": [4 * count for count in counts],
+            "label_mass": [{"first": 0, "last": STEPS, "mass": [4.0 * c for c in counts]}],
             "row_digests": {"train": "7" * 64, "subset": "5" * 64, "subset_by_class": "6" * 64},
             "device": {"name": "cpu", "type": "cpu", "precision": "fp32"},
             "cost": {"seconds": 2.5, "images_per_second": 1000.0, "peak_memory_mb": None},
@@ -150,7 +154,15 @@ class Committer:
         half = evaluate(probabilities[::2], labels[::2], counts)
         folder.write_per_class(names, {"val": half.per_class, "test": test.per_class})
         folder.write_confusion(names, test.confusion)
-        folder.write_predictions(test_probabilities=probabilities)
+        rows = np.arange(len(labels))
+        folder.write_predictions(
+            test_probabilities=probabilities,
+            test_labels=labels,
+            test_rows=rows,
+            val_probabilities=probabilities[::2],
+            val_labels=labels[::2],
+            val_rows=rows[::2],
+        )
         return {"val": half.summary, "test": test.summary}
 
     def commit(self, spec: RunSpec, **options: Any) -> Path:

@@ -132,25 +132,31 @@ def state(value):
     return stored["name"], json.loads(zlib.decompress(base64.b64decode(packed)))
 
 
-def test_views_group_by_recipe_and_draw_factors_in_parallel():
-    found = dict(
-        state(value) for value in views("macro_f1", ["mixup", "a:b"], ["nothing", "mixup"]).values()
-    )
+def test_views_show_summaries_of_recipes_and_draw_factors_in_parallel():
+    found = dict(state(value) for value in views("macro_f1", ["mixup", "a:b"], ["prior"]).values())
     compared, parallel = found[COMPARED], found[PARALLEL]
-    assert compared["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "harness.recipe"}]
-    assert compared["orderByKey"] == "metrics.`test/macro_f1`"
+    assert "`harness.kind` = 'recipe'" in compared["searchFilter"]
+    assert compared["orderByKey"] == "metrics.`mean_macro_f1`"
     assert compared["runsHiddenMode"] == "SHOWALL"
-    closed = {"tag.harness.recipe.nothing": False, "tag.harness.recipe.mixup": False}
-    assert compared["groupsExpanded"] == closed, "one row per recipe"
-    name, first = compared["columnOrder"][:2]
-    assert (name, first) == ("attributes.`Run Name`", "metrics.`test/macro_f1`")
-    assert compared["columnWidths"][name] >= 400, "names of recipes are not cut"
-    assert [chart["type"] for chart in compared["compareRunCharts"]] == ["BAR"] * 3 + ["SCATTER"]
+    name, *shown = compared["columnOrder"][:6]
+    assert name == "attributes.`Run Name`"
+    told = ["mean_macro_f1", "gain", "gain_low", "gain_high", "n"]
+    assert shown == [f"metrics.`{key}`" for key in told]
+    assert compared["columnWidths"][name] >= 380, "names of recipes are not cut"
+    bars = [chart.get("metricKey") for chart in compared["compareRunCharts"]]
+    assert bars == ["mean_macro_f1", "gain", "prior_rest", None]
     assert "params.`mixup`" in compared["selectedColumns"]
     (lines, _) = parallel["compareRunCharts"]
     assert lines["selectedParams"] == ["mixup", "a_b"]
     assert lines["selectedMetrics"] == ["test/macro_f1"]
-    assert parallel["groupBy"] is None
+    assert "'done'" in parallel["searchFilter"]
+
+
+def test_recipes_stand_in_the_order_of_the_rule_that_claims_are_made_with():
+    rules = ["prior", "costs(costs={a:1,b:20})"]
+    found = dict(state(value) for value in views("macro_f1", [], rules, rules[1]).values())
+    first = "metrics.`mean_costs_costs_a_1_b_20_macro_f1`"
+    assert found[COMPARED]["orderByKey"] == found[COMPARED]["columnOrder"][1] == first
 
 
 def test_an_experiment_has_its_views_once_it_is_tracked(results, experiment, reader):
@@ -158,8 +164,7 @@ def test_an_experiment_has_its_views_once_it_is_tracked(results, experiment, rea
         with open_tracking(results, experiment):
             pass
     tags = reader.client.get_experiment_by_name(experiment.name).tags
-    recipes = [recipe.name for recipe in experiment.recipes]
-    expected = views(experiment.metric, list(experiment.factors), recipes)
+    expected = views(experiment.metric, list(experiment.factors), ["prior"])
     assert expected.items() <= tags.items()
     assert len([name for name in tags if name.startswith("mlflow.sharedViewState")]) == 2
 

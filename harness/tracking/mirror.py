@@ -47,10 +47,10 @@ CLOSE_SECONDS = 300.0
 INTERRUPTED_SECONDS = 4.0
 """Longest wait after Ctrl-C or another exception; whoever asked twice waits a tenth of it."""
 
-SUMMARY_SECONDS = 60.0
+SUMMARY_SECONDS = 300.0
 """Shortest time between two times that recipes are summarised while runs go on."""
 
-SUMMARY_LIMIT = 2.0
+SUMMARY_LIMIT = 10.0
 """Once it has taken so many seconds, recipes are summarised at the end of a command only."""
 
 _LOG = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Mirror:
         self._asked = asked
         self._warned = False
         self._retry_at = 0.0
+        self._hurried = threading.Event()
         self._summarize_at = time.monotonic() + SUMMARY_SECONDS
         self._recorder: Recorder | None = None
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -162,6 +163,8 @@ class Mirror:
     ) -> None:
         if kind is None:
             self._tasks.put(self._catch_up_now)
+        else:
+            self._hurried.set()
         hurry = isinstance(error, Interrupted) and error.at_once
         patience = INTERRUPTED_SECONDS / (10 if hurry else 1)
         self.close(CLOSE_SECONDS if kind is None else patience)
@@ -195,10 +198,10 @@ class Mirror:
     def _summarize(self) -> None:
         """Summarise recipes between runs, and decide when next: what takes long waits for the end.
 
-        Whoever interrupts waits for it, and it must not take a share of the processor that counts.
+        It takes at most a twentieth of the time.
         """
         begun = time.monotonic()
-        self._try(Recorder.summarize)
+        self._try(lambda recorder: recorder.summarize(stopped=self._hurried.is_set))
         ended = time.monotonic()
         long = ended - begun > SUMMARY_LIMIT
         pause = math.inf if long else max(SUMMARY_SECONDS, 20 * (ended - begun))

@@ -58,11 +58,12 @@ class RecipeRecorder:
         self._is_mine = is_mine
         self._fresh = fresh
 
-    def update(self, check: bool = False) -> None:
+    def update(self, check: bool = False, stopped: Callable[[], bool] = lambda: False) -> None:
         """Bring the summaries up to the runs that MLflow has.
 
         Args:
             check: Also make those anew that somebody deleted.
+            stopped: Asked after each recipe whether to leave the rest to the next command.
 
         Raises:
             HarnessError: MLflow cannot be written, or costs or priors do not fit the classes.
@@ -82,6 +83,8 @@ class RecipeRecorder:
         for recipe in wanted:
             run_id = self._write(recipe, values.get(recipe.key, Values()), there.get(recipe.key))
             self._note(PREFIX + recipe.key, run_id, stale[recipe.key])
+            if stopped():
+                return
         for key, run in there.items():
             if key not in asked.recipes and run.outcome != OUTDATED:
                 self._mlflow.log(run.run_id, tags={"harness.status": OUTDATED})

@@ -7,7 +7,7 @@ later `sync`, which finds it missing.
 import hashlib
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -349,7 +349,7 @@ class Recorder:
             outdated.mark(self._mlflow, ours, self._asked.settings)
         self._note(outdated.line(self._mlflow.place, self._asked.settings))
 
-    def summarize(self, check: bool = False) -> None:
+    def summarize(self, check: bool = False, stopped: Callable[[], bool] = lambda: False) -> None:
         """Bring the summary of each recipe up to its runs; as `RecipeRecorder.update`.
 
         Raises:
@@ -367,7 +367,7 @@ class Recorder:
             self._owner,
             self._is_mine,
             self._fresh,
-        ).update(check)
+        ).update(check, stopped)
 
     def _supersede_others(self, key: str, there: Sequence[Tracked], kept: str = "") -> None:
         """Take earlier runs of `key` out of view: those of `there` from this results folder."""

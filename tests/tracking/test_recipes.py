@@ -163,13 +163,26 @@ def test_what_takes_long_waits_for_the_end(results, study, asked, committer, mon
     monkeypatch.setattr(module, "SUMMARY_SECONDS", 0.0)
     monkeypatch.setattr(module, "SUMMARY_LIMIT", -1.0)
     calls = []
-    monkeypatch.setattr(module.Recorder, "summarize", lambda recorder: calls.append(1))
+    monkeypatch.setattr(module.Recorder, "summarize", lambda recorder, **how: calls.append(1))
     with open_tracking(results, study, asked=asked) as mirror:
         for spec in asked[:3]:
             run_one(mirror, committer, spec)
             drain(mirror)
         assert len(calls) == 1
     assert len(calls) == 2
+
+
+def test_who_interrupts_does_not_wait_for_every_summary(
+    results, study, asked, committed, summaries
+):
+    sync(results, study)
+    mirror = open_tracking(results, study, asked=asked)
+    mirror._hurried.set()
+    mirror._summarize_at = 0.0
+    drain(mirror)
+    mirror.close()
+    assert len(summaries()) == 1
+    assert is_behind(results, study, asked)
 
 
 def test_other_rules_take_the_place_of_those_of_before(

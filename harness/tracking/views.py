@@ -33,7 +33,7 @@ COMPARED, PARALLEL = "Recipes compared", "Factors in parallel"
 
 
 _NAME = "attributes.`Run Name`"
-_NAME_WIDTH = 380
+_NAME_WIDTH = 420
 """Pixels of the column, and 7 per letter for others: by default names are cut."""
 
 
@@ -107,7 +107,7 @@ def _view(
     section = "harness"
     shown = [_NAME, *columns]
     metrics = [column for column in columns if column.startswith("metrics.")]
-    widths = {_NAME: _NAME_WIDTH, **{column: 7 * len(column) - 30 for column in metrics}}
+    widths = {_NAME: _NAME_WIDTH, **{column: max(7 * len(column) - 30, 95) for column in metrics}}
     state = {
         "searchFilter": where,
         "orderByKey": f"metrics.`{order}`",

@@ -1,12 +1,14 @@
 """Per class: what each recipe does to each class, and how much its few test images can say."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harness.analysis import intervals
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
@@ -35,7 +37,9 @@ class Read:
     unread: list[str] = field(default_factory=list)
 
 
-def class_table(runs: pd.DataFrame) -> Read:
+def class_table(
+    runs: pd.DataFrame, decided: Mapping[str, NDArray[np.float64]] | None = None
+) -> Read:
     """Read the per-class tables of test.
 
     One row per run and class: those of `GROUP`, ``seed, fold, folds, class, name, train_count,
@@ -43,18 +47,24 @@ def class_table(runs: pd.DataFrame) -> Read:
 
     Args:
         runs: From `runs_table`.
+        decided: By the run's key, `MEASURES` as another decision rule than argmax has them,
+            ``float64[3, C]``; runs that are not there are left out.
     """
     read = Read(pd.DataFrame())
     done = runs[runs["status"] == DONE]
     of_run: list[int] = []
     columns: dict[str, list[object]] = {name: [] for name in _LONG}
-    for place, path in enumerate(done["path"]):
+    for place, (key, path) in enumerate(zip(done["key"], done["path"], strict=True)):
+        if decided is not None and key not in decided:
+            continue
         file = Path(path) / "per_class.csv"
         try:
             found = _columns(file)
         except (OSError, ValueError, KeyError, IndexError) as error:
             read.unread.append(unreadable(file, error))
             continue
+        if decided is not None:
+            found |= {m: decided[key][i, found["class"]] for i, m in enumerate(MEASURES)}
         of_run += [place] * len(found["class"])
         for name, values in columns.items():
             values.extend(found[name])
@@ -64,7 +74,7 @@ def class_table(runs: pd.DataFrame) -> Read:
     return read
 
 
-def _columns(file: Path) -> dict[str, Sequence[object]]:
+def _columns(file: Path) -> dict[str, Any]:
     """Return the columns of a per-class table for test; what is empty becomes NaN."""
     with open(file, newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]

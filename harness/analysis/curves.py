@@ -2,8 +2,9 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from harness.analysis import intervals
 from harness.analysis.images import read_predictions
 from harness.analysis.intervals import Floats
 from harness.analysis.tables import DONE, GROUP
+from harness.decisions.base import Fitted, log_probabilities
 from harness.errors import StoreError
 from harness.metrics import metric_of
 from harness.metrics.calibration import bin_of
@@ -85,7 +87,7 @@ def _history(file: Path, column: str) -> Floats:
     return np.array([kept[step] for step in sorted(kept)]).reshape(-1, 3)
 
 
-def reliability(paths: Sequence[str]) -> pd.DataFrame:
+def reliability(paths: Sequence[str], adjusted: Mapping[str, Fitted] | None = None) -> pd.DataFrame:
     """Return how often a recipe is right where it says how sure it is, over all its runs.
 
     Columns ``low, high`` (edges of the bin of top-label confidence), ``confidence`` (mean),
@@ -94,6 +96,8 @@ def reliability(paths: Sequence[str]) -> pd.DataFrame:
 
     Args:
         paths: Folders of runs. Those whose predictions cannot be read are left out.
+        adjusted: By folder, the rule whose adjusted probabilities are meant instead of the
+            outputs as they are.
     """
     sums = np.zeros((3, BINS))
     for path in paths:
@@ -101,8 +105,11 @@ def reliability(paths: Sequence[str]) -> pd.DataFrame:
             found = read_predictions(path)
         except StoreError:
             continue
-        sure = found.probabilities.max(axis=1).astype(np.float64)
-        right = found.probabilities.argmax(axis=1) == found.labels
+        outputs: NDArray[np.floating[Any]] = found.probabilities
+        if adjusted is not None:
+            outputs = adjusted[path].probabilities(log_probabilities(outputs))
+        sure = outputs.max(axis=1).astype(np.float64)
+        right = outputs.argmax(axis=1) == found.labels
         place = bin_of(sure, BINS)
         for row, values in enumerate((np.ones(len(sure)), sure, right.astype(float))):
             sums[row] += np.bincount(place, weights=values, minlength=BINS)
@@ -113,13 +120,16 @@ def reliability(paths: Sequence[str]) -> pd.DataFrame:
     return table[kept].assign(confidence=sure[kept] / n[kept], accuracy=right[kept] / n[kept])
 
 
-def confusion(paths: Sequence[str]) -> NDArray[np.int64] | None:
+def confusion(
+    paths: Sequence[str], adjusted: Mapping[str, Fitted] | None = None
+) -> NDArray[np.int64] | None:
     """Return the confusion matrix of a recipe, summed over its runs, ``int64[C, C]``.
 
     Rows are true classes, columns predicted ones. None where nothing can be read.
 
     Args:
         paths: Folders of runs. Those whose predictions cannot be read are left out.
+        adjusted: By folder, the rule that decides; by default the largest output does.
     """
     total: NDArray[np.int64] | None = None
     for path in paths:
@@ -128,7 +138,12 @@ def confusion(paths: Sequence[str]) -> NDArray[np.int64] | None:
         except StoreError:
             continue
         classes = found.probabilities.shape[1]
-        counts = confusion_matrix(found.labels, found.probabilities.argmax(axis=1), classes)
+        decided = (
+            found.probabilities.argmax(axis=1)
+            if adjusted is None
+            else adjusted[path].decisions(log_probabilities(found.probabilities))
+        )
+        counts = confusion_matrix(found.labels, decided, classes)
         total = counts if total is None else total + counts
     return total
 

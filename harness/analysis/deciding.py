@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,17 @@ from numpy.typing import NDArray
 from harness.analysis.decompose import AS_IT_IS, Panel
 from harness.analysis.images import ImageScores
 from harness.analysis.intervals import ImageSample, Ints
+from harness.analysis.outputs import Outputs, read_outputs
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL, records
-from harness.analysis.words import unreadable
 from harness.decisions.base import Case, Fitted, Floats, Rule, Val, log_probabilities, rule_from
 from harness.decisions.objective import Objective, accuracy
-from harness.decisions.pooling import Part, pooled
+from harness.decisions.pooling import pooled
 from harness.decisions.priors import Deployment, TrainedPrior, deployment
 from harness.errors import DecisionError, StoreError
-from harness.execution.store import read_json
+from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
-from harness.experiment.trained_prior import trained_prior
-from harness.metrics import Metric, Split
+from harness.metrics import Metric, Split, metric_of, scores
+from harness.text import named_error
 
 BY_SAMPLE = ("accuracy", "nll", "ece", "mcc")
 """Metrics in which a sample counts as any other; in all others a class does."""
@@ -39,12 +38,23 @@ class Setting:
         deploy: The prior that decisions are made for; None: ``balanced`` where a class counts in
             the primary metric as any other, and ``train`` where a sample does.
         metrics: Further metrics to compute.
+        in_full: Whether to compute them on val as well, and precision, recall and F1 per class.
     """
 
     metric: Metric
     rules: tuple[Rule, ...] = (rule_from("prior"),)
     deploy: Deployment | None = None
     metrics: tuple[Metric, ...] = ()
+    in_full: bool = False
+
+    @classmethod
+    def of(
+        cls, experiment: Experiment, metrics: Iterable[str | Metric], in_full: bool = False
+    ) -> "Setting":
+        """Return how an experiment is decided, with further metrics."""
+        wanted = experiment.decisions
+        further = tuple(metric_of(item) if isinstance(item, str) else item for item in metrics)
+        return cls(metric_of(experiment.metric), wanted.rules, wanted.deploy, further, in_full)
 
     def every_rule(self) -> tuple[Rule, ...]:
         """Return the rules with argmax first, each once."""
@@ -57,10 +67,13 @@ class Setting:
 
     def prior(self, train_counts: Ints, class_names: tuple[str, ...]) -> Floats:
         """Return the deployment prior of a dataset, ``float64[C]``."""
-        wanted = self.deploy
-        if wanted is None:
-            wanted = "train" if self.metric.name in BY_SAMPLE else "balanced"
-        return deployment(wanted, train_counts, class_names)
+        return deployment(self.deployed(), train_counts, class_names)
+
+    def deployed(self) -> Deployment:
+        """Return the deployment prior as it is named."""
+        if self.deploy is not None:
+            return self.deploy
+        return "train" if self.metric.name in BY_SAMPLE else "balanced"
 
 
 @dataclass
@@ -69,9 +82,13 @@ class Decided:
 
     Attributes:
         table: One row per run, rule and metric, as `harness.analysis.decompose.decomposition` wants
-            it; ``value`` is NaN where the rule could not be fitted or the metric is not defined.
+            it; ``value`` (and ``val``, where that was asked for) is NaN where the rule could not be
+            fitted or the metric is not defined.
         images: Scores of single test images by the primary metric, by (panel, rule).
         fitted: Each fitted rule, by (key of the run, rule).
+        classes: Precision, recall and F1 of each class on test, ``float64[3, C]``, by (key of the
+            run, rule); where that was asked for.
+        trained: The prior that the outputs of each run carry, by its key.
         notes: What the user should know, by (dataset, recipe, rule): each thing once.
         unread: Why predictions of single runs could not be used.
     """
@@ -79,68 +96,10 @@ class Decided:
     table: pd.DataFrame
     images: dict[tuple[Panel, str], ImageScores] = field(default_factory=dict)
     fitted: dict[tuple[str, str], Fitted] = field(default_factory=dict)
+    classes: dict[tuple[str, str], Floats] = field(default_factory=dict)
+    trained: dict[str, TrainedPrior] = field(default_factory=dict)
     notes: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What a finished run said of val and test, and what it was trained on.
-
-    Attributes:
-        row: The run's row of `runs_table`.
-        class_names: C display names.
-        train_counts: ``int64[C]``, original training samples per class.
-        trained: The prior that the outputs carry.
-        test: ``float32[n, C]``, probabilities.
-        test_labels: ``int64[n]``.
-        test_rows: ``int64[n]``: which samples they are.
-        test_groups: ``int64[n]`` or None: which of them belong together.
-        val: The same of val, or None where there is none.
-    """
-
-    row: Mapping[str, Any]
-    class_names: tuple[str, ...]
-    train_counts: Ints
-    trained: TrainedPrior
-    test: NDArray[np.float32]
-    test_labels: Ints
-    test_rows: Ints
-    test_groups: Ints | None
-    val: Part | None
-
-
-def read_outputs(row: Mapping[str, Any], spec: RunSpec) -> Outputs:
-    """Read the stored outputs of a run that is done.
-
-    Raises:
-        StoreError: A file is missing or damaged.
-    """
-    folder = Path(row["path"])
-    result = read_json(folder / "result.json")
-    trained = trained_prior(spec, result)
-    file = folder / "predictions.npz"
-    try:
-        names, counts = tuple(result["class_names"]), np.asarray(result["train_counts"], np.int64)
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            kept = {name: stored[name] for name in stored.files if not name.endswith("_ids")}
-        val = None
-        if "val_labels" in kept and len(kept["val_labels"]):
-            logs = log_probabilities(kept["val_probabilities"])
-            val = Part(logs, kept["val_labels"], kept["val_rows"], trained)
-        return Outputs(
-            row,
-            names,
-            counts,
-            trained,
-            kept["test_probabilities"],
-            kept["test_labels"],
-            kept["test_rows"],
-            kept.get("test_groups"),
-            val,
-        )
-    except Exception as error:  # zipfile and zlib have errors of their own, without a shared base
-        raise StoreError(unreadable(file, error)) from None
 
 
 def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) -> Decided:
@@ -168,8 +127,12 @@ def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) 
             panel: Panel = tuple(outputs.row[name] for name in PANEL)
             same = np.array_equal(first.setdefault(panel, outputs).test_rows, outputs.test_rows)
             case = _case(place, read, setting)
-            for label, split in _decide(outputs, case, setting, found):
-                rows += _rows(outputs, label, split, setting)
+            found.trained[outputs.row["key"]] = outputs.trained
+            for label, split, on_val in _decide(outputs, case, setting, found):
+                rows += _rows(outputs, label, (split, on_val), setting, found)
+                if split is not None and setting.in_full:
+                    per_class = np.stack([split.precision, split.recall, split.f1])
+                    found.classes[outputs.row["key"], label] = per_class
                 if split is not None and same and setting.metric.splits_into_images():
                     of_image = np.asarray(setting.metric.image_scores(split), np.float32)
                     scores.setdefault((panel, label), {})[outputs.row["key"]] = of_image
@@ -268,10 +231,11 @@ def _objective(metric: Metric, labels: Ints, outputs: Outputs, deployed: Floats)
 
 def _decide(
     outputs: Outputs, case: Case, setting: Setting, found: Decided
-) -> Iterable[tuple[str, Split | None]]:
-    """Yield each rule's label with the test set as it decides it; None where it cannot."""
+) -> Iterable[tuple[str, Split | None, Split | None]]:
+    """Yield each rule's label with test and val as it decides them; None where it cannot."""
     log_test = log_probabilities(outputs.test)
     probable = any(m.source == "probabilities" for m in setting.every_metric().values())
+    names, counts, val = outputs.class_names, outputs.train_counts, outputs.val
     for rule in setting.every_rule():
         label = rule.label()
         place = (outputs.row["dataset"], outputs.row["recipe"], label)
@@ -279,15 +243,18 @@ def _decide(
             fitted = rule.fit(case)
         except DecisionError as error:
             _note(found, place, [str(error)])
-            yield label, None
+            yield label, None, None
             continue
         found.fitted[outputs.row["key"], label] = fitted
         _note(found, place, fitted.notes)
         moved = probable and label != AS_IT_IS
         probabilities = fitted.probabilities(log_test) if moved else outputs.test
         decided = fitted.decisions(log_test)
-        names, counts = outputs.class_names, outputs.train_counts
-        yield label, Split(probabilities, outputs.test_labels, counts, decided, names)
+        on_val = None
+        if setting.in_full and val is not None:
+            own = fitted.probabilities(val.log_p), val.labels, counts, fitted.decisions(val.log_p)
+            on_val = Split(*own, names)
+        yield label, Split(probabilities, outputs.test_labels, counts, decided, names), on_val
 
 
 def _note(found: Decided, place: tuple[str, str, str], said: Iterable[str]) -> None:
@@ -298,12 +265,25 @@ def _note(found: Decided, place: tuple[str, str, str], said: Iterable[str]) -> N
 
 
 def _rows(
-    outputs: Outputs, rule: str, split: Split | None, setting: Setting
+    outputs: Outputs,
+    rule: str,
+    splits: tuple[Split | None, Split | None],
+    setting: Setting,
+    found: Decided,
 ) -> Iterable[dict[str, Any]]:
     run = {name: outputs.row[name] for name in [*GROUP, *BLOCK, "folds", "key"]}
+    place = (outputs.row["dataset"], outputs.row["recipe"], rule)
+    columns = ("value", "val") if setting.in_full else ("value",)
     for label, metric in setting.every_metric().items():
-        value = None if split is None else metric.value(split)
-        yield {**run, "rule": rule, "metric": label, "value": np.nan if value is None else value}
+        values = dict.fromkeys(columns, np.nan)
+        for column, split in zip(columns, splits, strict=False):
+            try:
+                value = None if split is None else scores(split, [metric])[label]
+            except Exception as error:  # of a plugin
+                _note(found, place, [f"{label} could not be computed: {named_error(error)}"])
+                value = None
+            values[column] = np.nan if value is None else value
+        yield {**run, "rule": rule, "metric": label, **values}
 
 
 def _sample(outputs: Outputs, metric: Metric) -> ImageSample | None:

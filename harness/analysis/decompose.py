@@ -126,7 +126,7 @@ def decomposition(
         found[part] = mean
         found[f"{part}_low"], found[f"{part}_high"] = interval.low, interval.high
         found[f"{part}_p"] = interval.p
-    if images:
+    if images and len(found):
         none = (np.nan,) * len(_NEW)
         found[_NEW] = [_on_new_images(g, members, images) or none for g, members in groups]
     table = pd.DataFrame(means).join(found).reset_index()

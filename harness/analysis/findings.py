@@ -10,19 +10,26 @@ import pandas as pd
 from harness.analysis import across, classes, compare, details, effects, tuned
 from harness.analysis.compare import Panel
 from harness.analysis.copies import Copies, copies
+from harness.analysis.deciding import Decided
 from harness.analysis.images import ImageScores, image_scores
 from harness.analysis.intervals import MARGIN
 from harness.analysis.resting import Resting, resting
 from harness.analysis.tables import DONE, GROUP, PANEL, measured, runs_table, stored_specs
+from harness.analysis.threshold import Threshold, not_decided, threshold, under_primary
 from harness.errors import StoreError, counted
 from harness.execution.store import Store
 from harness.experiment.canonical import canonical_json
+from harness.experiment.decisions import ARGMAX
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.metrics import metric_of
 
 CONFIRMED = "-confirm"
 """What the name of an experiment's runs on fresh seeds ends in."""
+
+
+ALSO = ("ece", "nll")
+"""Metrics of calibration, in which rules are compared as well."""
 
 
 @dataclass
@@ -55,6 +62,7 @@ class Findings:
         recipes: What each recipe consists of.
         environments: Versions and machines, with how many runs each has.
         not_detailed: Recipes that were not read in detail.
+        threshold: What decision rules make of the gains of the recipes that were read in detail.
         copies: Test samples that are in train or val too, by panel that has some.
         no_anew: Why there is no interval on new images, by panel.
         resting: `resting.resting`: what is tested on few groups, where there are groups.
@@ -86,6 +94,7 @@ class Findings:
     recipes: pd.DataFrame = field(default_factory=pd.DataFrame)
     environments: pd.DataFrame = field(default_factory=pd.DataFrame)
     not_detailed: int = 0
+    threshold: Threshold = field(default_factory=lambda: Threshold("", ARGMAX, ""))
     copies: Mapping[Panel, Copies] = field(default_factory=dict)
     no_anew: Mapping[Panel, str] = field(default_factory=dict)
     resting: Mapping[Panel, Resting] = field(default_factory=dict)
@@ -110,6 +119,11 @@ class Findings:
     def metric(self) -> str:
         """The primary metric."""
         return self.experiment.metric
+
+    @property
+    def rule(self) -> str:
+        """The decision rule that everything is compared by, but for what names another."""
+        return self.experiment.decisions.primary
 
     @property
     def by(self) -> str:
@@ -187,6 +201,7 @@ def find(
             f"no run of '{experiment.name}' has ended in {store.results}; start with: "
             f"{command('run', experiment, store.results)}"
         )
+    runs, decided = under_primary(runs, specs, experiment)
     metric, done = experiment.metric, runs["status"] == DONE
     board = compare.leaderboard(runs, metric)
     apart = None if done.all() else compare.leaderboard(runs[done], metric)
@@ -196,24 +211,37 @@ def find(
     found.recipes = details.recipes(specs, experiment.training)
     found.environments = details.environments(runs)
     if done.any():
-        images = _compare(found)
+        images = _compare(found, decided)
         found.tuned = tuned.table(searched, runs, metric, margin, images)
         _effects(found, images)
         _confirmed(found, store)
     return found
 
 
-def _compare(found: Findings) -> Mapping[Panel, ImageScores]:
-    """Fill in what compares recipes; return the scores of single images that were read."""
+def _compare(found: Findings, decided: Decided | None) -> Mapping[Panel, ImageScores]:
+    """Fill in what compares recipes; return the scores of single images that were read.
+
+    Args:
+        found: Where to.
+        decided: What the primary rule makes of the runs, where that is not argmax.
+    """
     runs, metric = found.runs, found.metric
     found.copies = copies(runs)
     detailed, found.not_detailed = details.in_detail(runs, found.board)
     read = image_scores(detailed, metric)
     found.no_anew, found.resting = read.none, resting(detailed, metric)
-    table = classes.class_table(detailed)
+    images: Mapping[Panel, ImageScores] = read.scores
+    per_class = None
+    if decided is not None:
+        per_class = {
+            key: values for (key, rule), values in decided.classes.items() if rule == found.rule
+        }
+        images = _of_rule(decided, found.rule)
+        found.notes += not_decided(decided, found.rule, metric)
+    table = classes.class_table(detailed, per_class)
     found.notes += [*read.unread, *table.unread]
     found.classes = classes.class_differences(table.table)
-    found.gains = compare.differences(runs, metric, found.margin, images=read.scores)
+    found.gains = compare.differences(runs, metric, found.margin, images=images)
     others = [name for name in measured(runs) if name != metric]
     found.other_gains = compare.differences(runs, others, found.margin)
     found.gap = compare.gap_closed(runs, metric)
@@ -221,7 +249,14 @@ def _compare(found: Findings) -> Mapping[Panel, ImageScores]:
     found.costs = details.costs(found.board, metric_of(metric).higher_is_better)
     found.datasets = across.means(runs, metric)
     found.ranks = across.ranks(found.datasets)
-    return read.scores
+    found.threshold = threshold(detailed, found.specs, found.experiment, found.margin, ALSO)
+    unread = found.threshold.decided.unread
+    found.notes += [text for text in unread if text not in found.notes]
+    return images
+
+
+def _of_rule(decided: Decided, rule: str) -> dict[Panel, ImageScores]:
+    return {panel: scores for (panel, label), scores in decided.images.items() if label == rule}
 
 
 def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
@@ -250,10 +285,14 @@ def _confirmed(found: Findings, store: Store) -> None:
         found.notes.append(f"{other} on fresh seeds had other settings than now: left out.")
     runs = runs_table(fresh, specs, [found.metric])
     if len(runs):
-        images = image_scores(runs, found.metric)
-        found.confirmed_runs = runs
+        found.confirmed_runs, decided = under_primary(runs, specs, found.experiment)
+        images = (
+            image_scores(runs, found.metric).scores
+            if decided is None
+            else _of_rule(decided, found.rule)
+        )
         found.confirmed = compare.differences(
-            runs, found.metric, found.margin, images=images.scores
+            found.confirmed_runs, found.metric, found.margin, images=images
         )
 
 

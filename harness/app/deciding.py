@@ -13,7 +13,6 @@ from harness.app.reporting import asked
 from harness.errors import StoreError
 from harness.execution.store import Store
 from harness.experiment.schema import Experiment
-from harness.metrics import metric_of
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,7 @@ def decide(experiment: Experiment, results: Path) -> Redecided:
     store = Store(results, experiment.name)
     specs, notes, _ = asked(experiment, store)
     runs = runs_table(store, specs)
-    wanted = experiment.decisions
-    metrics = tuple(metric_of(label) for label in experiment.metrics)
-    setting = Setting(metric_of(experiment.metric), wanted.rules, wanted.deploy, metrics)
-    found = decide_runs(runs, specs, setting)
+    found = decide_runs(runs, specs, Setting.of(experiment, experiment.metrics))
     if found.table.empty:
         reasons = f": {found.unread[0]}" if found.unread else ""
         raise StoreError(
@@ -58,7 +54,8 @@ def decide(experiment: Experiment, results: Path) -> Redecided:
         for text in texts
     ]
     table = decomposition(found.table, images=found.images)
-    return Redecided(table, wanted.primary, experiment.metric, (*notes, *found.unread, *said))
+    primary = experiment.decisions.primary
+    return Redecided(table, primary, experiment.metric, (*notes, *found.unread, *said))
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:

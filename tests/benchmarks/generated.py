@@ -105,6 +105,8 @@ class Generator:
             "selected_step": 30,
             "class_names": list(self._names),
             "train_counts": self._counts.tolist(),
+            "synthetic": [0] * len(self._names),
+            "delivered": self._delivered(spec),
             "notes": [],
             "cost": {"seconds": 1.0 + len(spec.strategies), "images_per_second": 1e3,
                      "peak_memory_mb": None},
@@ -113,6 +115,11 @@ class Generator:
 
     def _groups_of(self) -> np.ndarray:
         return np.arange(len(self._labels)) // self._groups
+
+    def _delivered(self, spec: RunSpec) -> list[int]:
+        """Return how often a row of each class was trained on: alike often under a sampler."""
+        sampled = any(strategy.name == "weighted_sampler" for strategy in spec.strategies)
+        return [100] * len(self._names) if sampled else (3 * self._counts).tolist()
 
     def _evaluate(self, folder: RunDir, spec: RunSpec) -> dict[str, Any]:
         of_seed, of_image, rest = self._noise
@@ -140,6 +147,7 @@ class Generator:
                 probabilities[::2],
                 self._labels[::2],
             )
+            arrays["val_rows"] = len(self._labels) + np.arange(len(arrays["val_labels"]))
         folder.write_per_class(self._names, {name: e.per_class for name, e in splits.items()})
         folder.write_confusion(self._names, test.confusion)
         folder.write_predictions(**arrays)

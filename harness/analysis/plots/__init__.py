@@ -12,6 +12,7 @@ In a notebook they show themselves::
 from harness.analysis.plots.classes import class_recalls, confusion
 from harness.analysis.plots.effects import cell_means, cost, interactions, main_effects, strip
 from harness.analysis.plots.runs import learning_curves, reliability
+from harness.analysis.plots.threshold import threshold_parts
 
 __all__ = [
     "cell_means",
@@ -23,4 +24,5 @@ __all__ = [
     "main_effects",
     "reliability",
     "strip",
+    "threshold_parts",
 ]

@@ -9,6 +9,7 @@ import pandas as pd
 from harness.analysis.compare import Panel
 from harness.analysis.findings import Findings
 from harness.analysis.intervals import BETTER, EXPLORATORY, FEWEST_SEEDS, SAME, UNDECIDED, WORSE
+from harness.analysis.report.threshold_answer import sentences
 from harness.analysis.tables import records
 from harness.analysis.words import holm_says, in_words, joined, seconds, unit_of
 from harness.errors import counted
@@ -32,7 +33,7 @@ def answer(found: Findings) -> list[list[str]]:
     if not found.panels:
         return [["No run is done yet, so there is nothing to compare."]]
     parts = (
-        *(_headline, _anew, _groups, _rare_class, _copies, _search, _confirmation),
+        *(_headline, _threshold, _anew, _groups, _rare_class, _copies, _search, _confirmation),
         *(_factors, _dependence, _classes),
     )
     return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
@@ -63,6 +64,10 @@ def _headline(found: Findings, panel: Panel) -> Iterator[str]:
         yield f"{place}, {recipe} ({how}) {compared(found, row)}."
     else:
         yield f"{place}, {recipe} stands first ({how}); doing nothing has no run to compare with."
+
+
+def _threshold(found: Findings, panel: Panel) -> Iterator[str]:
+    yield from sentences(found.threshold, panel, found.chosen.get(panel))
 
 
 def of_recipe(table: pd.DataFrame, panel: Panel, recipe: str | None) -> Row | None:
@@ -115,11 +120,11 @@ def _anew(found: Findings, panel: Panel) -> Iterator[str]:
         if anew == _span(found, row["low"], row["high"]):
             seeds = counted(int(row["pairs"]), "seed")
             yield (
-                f"For new {found.sample}s of this kind the interval is no wider: with "
+                f"For new {found.sample}s of this kind the interval of the gain is no wider: with "
                 f"{seeds} it is as wide already."
             )
         else:
-            yield f"For new {found.sample}s of this kind the interval is {anew}."
+            yield f"For new {found.sample}s of this kind the interval of the gain is {anew}."
     elif row and math.isfinite(row["low"]) and (why := no_anew(found, panel)):
         yield why
 

@@ -90,10 +90,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter of the page."""
+    """A chapter of the page; `rule` says by which decision rule its figures are."""
 
     title: str
     parts: Sequence[Part]
+    rule: str = ""
 
     @property
     def anchor(self) -> str:
@@ -133,6 +134,7 @@ class Document:
         lines += [line for text in self.warnings for line in (f"> **Note:** {_escaped(text)}", "")]
         for section in self.sections:
             lines += [f"## {section.title}", ""]
+            lines += [f"*{_escaped(section.rule)}*", ""] if section.rule else []
             for part in section.parts:
                 lines += [f"### {_escaped(part.title)}", ""] if part.title else []
                 for block in (*part.blocks, *part.side):

@@ -1,18 +1,41 @@
 """The page as a whole: which chapters it has, and their order."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+from harness.analysis.decompose import AS_IT_IS
 from harness.analysis.findings import Findings
-from harness.analysis.report import comparison, context, protocol, runs, tuning
+from harness.analysis.report import comparison, context, protocol, runs, threshold, tuning
 from harness.analysis.report.answer import answer
 from harness.analysis.report.document import Document, Part, Section, Thumbnails
 from harness.analysis.tables import DONE
 from harness.analysis.words import in_words
 from harness.errors import counted
 
-_CHAPTERS: tuple[Callable[[Findings], Section | None], ...] = (
+_BY_PRIMARY: tuple[Callable[[Findings], Section | None], ...] = (
     comparison.recipes,
+    comparison.factors,
+    comparison.interactions,
+    tuning.tuning,
+    context.confirmation,
+    runs.classes,
+    runs.confusion,
+    context.reference,
+    context.datasets,
+    context.cost,
+)
+"""Chapters whose figures are by the primary decision rule."""
+
+_AS_IT_IS: tuple[Callable[[Findings], Section | None], ...] = (
+    runs.learning,
+    runs.calibration,
+)
+"""Chapters whose figures are of the outputs as they are, whichever rule is primary."""
+
+_CHAPTERS = (
+    comparison.recipes,
+    threshold.chapter,
     comparison.factors,
     comparison.interactions,
     tuning.tuning,
@@ -28,6 +51,24 @@ _CHAPTERS: tuple[Callable[[Findings], Section | None], ...] = (
     protocol.incomplete,
     protocol.protocol,
 )
+
+
+def _by(rule: str) -> str:
+    said = "argmax: outputs as they are, the largest one decides" if rule == AS_IT_IS else rule
+    return f"Decision rule: {said}."
+
+
+def _made(found: Findings) -> Iterator[Section]:
+    """Yield the chapters, each with the decision rule of its figures."""
+    for make in _CHAPTERS:
+        section = make(found)
+        if section is None:
+            continue
+        if make in _BY_PRIMARY:
+            section = replace(section, rule=_by(found.rule))
+        elif make in _AS_IT_IS:
+            section = replace(section, rule=_by(AS_IT_IS))
+        yield section
 
 
 def document(found: Findings, misses: Thumbnails | None = None) -> Document:
@@ -46,12 +87,13 @@ def document(found: Findings, misses: Thumbnails | None = None) -> Document:
         f"{counted(len(experiment.seeds), 'seed')}"
         + (f" × {experiment.folds} folds" if experiment.folds else ""),
         f"primary metric: {in_words(found.metric)}",
+        f"decided by {found.rule}",
     ]
     lead = " · ".join([*([experiment.description] if experiment.description else []), *parts])
-    chapters = [made for make in _CHAPTERS if (made := make(found)) is not None]
+    chapters = list(_made(found))
     if misses is not None and misses.rows:
         title = "Worst misses"
-        chapters.insert(-3, Section(title, [Part("", [misses])]))
+        chapters.insert(-3, Section(title, [Part("", [misses])], _by(AS_IT_IS)))
     foot = f"Written {time.strftime('%Y-%m-%d %H:%M')} by: {found.command('report')}. "
     foot += "Beside this page: report.md, report.json and a CSV file for each table."
     return Document(experiment.name, lead, answer(found), protocol.warnings(found), chapters, foot)

@@ -6,6 +6,7 @@ import pandas as pd
 from harness.analysis import curves, plots
 from harness.analysis.classes import FEW_IMAGES, in_order
 from harness.analysis.compare import Panel
+from harness.analysis.decompose import AS_IT_IS
 from harness.analysis.findings import Findings
 from harness.analysis.report import cells
 from harness.analysis.report.answer import margin, of_panel
@@ -214,7 +215,11 @@ def _confusion(found: Findings, panel: Panel) -> list[Block]:
     blocks: list[Block] = []
     for recipe in [NOTHING, *_shown(found, panel)[:1]]:
         paths = _paths(found, panel, recipe)
-        matrix = curves.confusion(paths)
+        adjusted = None
+        if found.rule != AS_IT_IS:
+            adjusted = found.threshold.of_folders(of_panel(found.runs, panel), found.rule)
+            paths = [path for path in paths if path in adjusted]
+        matrix = curves.confusion(paths, adjusted)
         if matrix is None or len(matrix) != len(names):
             continue
         pairs = curves.most_confused(matrix, names, 5)

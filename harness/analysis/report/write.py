@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,9 +14,11 @@ import pandas as pd
 from pydantic_core import to_json
 
 from harness.analysis.chart import Picture, plain
+from harness.analysis.decompose import PARTS
 from harness.analysis.findings import Findings
 from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Block, Cell, Document, Figure, Table
+from harness.analysis.report.threshold_answer import sentences
 from harness.execution.store import write_atomically
 from harness.text import csv_cell, storable
 
@@ -63,9 +66,9 @@ def _csv(table: pd.DataFrame) -> str:
 def tidy(found: Findings) -> dict[str, pd.DataFrame]:
     """Return every table of a report by name; paths are relative to the experiment's results."""
     long = {
-        "runs": _shareable(found.runs),
-        "classes": found.classes,
-        "confirmed_runs": _shareable(found.confirmed_runs),
+        "runs": _by(_shareable(found.runs), found.rule),
+        "classes": _by(found.classes, found.rule),
+        "confirmed_runs": _by(_shareable(found.confirmed_runs), found.rule),
         "missing": found.missing(),
     }
     return {name: table for name, table in long.items() if len(table)} | _summaries(found)
@@ -73,7 +76,7 @@ def tidy(found: Findings) -> dict[str, pd.DataFrame]:
 
 def _summaries(found: Findings) -> dict[str, pd.DataFrame]:
     """Return the tables that ``report.json`` has as well."""
-    tables = {
+    by_rule = {
         "leaderboard": found.board,
         "differences": pd.concat([found.gains, found.other_gains]),
         "main_effects": pd.concat([found.effects, found.other_effects]),
@@ -85,10 +88,18 @@ def _summaries(found: Findings) -> dict[str, pd.DataFrame]:
         "datasets": found.datasets,
         "ranks": found.ranks,
         "confirmed": found.confirmed,
+    }
+    tables = {name: _by(table, found.rule) for name, table in by_rule.items()} | {
+        "decisions": found.threshold.table,
         "recipes": found.recipes,
         "environments": found.environments,
     }
     return {name: table for name, table in tables.items() if len(table)}
+
+
+def _by(table: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Return a table with the decision rule of its figures."""
+    return table if table.empty else table.assign(rule=rule)
 
 
 def _shareable(runs: pd.DataFrame) -> pd.DataFrame:
@@ -124,6 +135,8 @@ def data(found: Findings, document: Document) -> dict[str, Any]:
             }
             for panel, rests in found.resting.items()
         ],
+        "rule": found.rule,
+        "threshold": _threshold(found),
         "answer": [list(sentences) for sentences in document.answer],
         "warnings": list(document.warnings),
         "runs": {str(k): int(v) for k, v in found.runs["status"].value_counts().items()},
@@ -133,6 +146,24 @@ def data(found: Findings, document: Document) -> dict[str, Any]:
             for name, table in _summaries(found).items()
         },
     }
+
+
+def _threshold(found: Findings) -> list[dict[str, Any]]:
+    """Return what a free adjustment of both leaves of the gain of each chosen recipe."""
+    made = []
+    for panel in found.panels:
+        recipe = found.chosen.get(panel)
+        row = None if recipe is None else found.threshold.row(panel, recipe)
+        where = {"dataset": panel[0], "reference": panel[1], "model": panel[2], "recipe": recipe}
+        said = " ".join(sentences(found.threshold, panel, recipe))
+        made.append({**where, "rule": found.threshold.rule, "said": said, **_values(row)})
+    return made
+
+
+def _values(row: dict[str, Any] | None) -> dict[str, float | None]:
+    names = [f"{part}{end}" for part in PARTS for end in ("", "_low", "_high")]
+    known = {name: math.nan if row is None else float(row[name]) for name in names}
+    return {name: value if math.isfinite(value) else None for name, value in known.items()}
 
 
 def html(document: Document) -> str:

@@ -101,6 +101,10 @@ class Decided:
     notes: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
+    def of_images(self, rule: str) -> dict[Panel, ImageScores]:
+        """Return the scores of single test images under a rule, by panel."""
+        return {panel: scores for (panel, label), scores in self.images.items() if label == rule}
+
 
 def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) -> Decided:
     """Fit and apply every rule to every run that is done.

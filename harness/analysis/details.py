@@ -19,15 +19,18 @@ MOST_BYTES = 400_000_000
 """Of the files of so many runs a report reads more than ``result.json``: the best recipes first."""
 
 
-def in_detail(runs: pd.DataFrame, board: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+def in_detail(
+    runs: pd.DataFrame, board: pd.DataFrame, most: int = MOST_RUNS
+) -> tuple[pd.DataFrame, int]:
     """Return the runs whose larger files are worth reading, and how many recipes that leaves out.
 
     Whole recipes, the best of every dataset and model before the second-best of any, and doing
-    nothing first of all; within `MOST_RUNS` and `MOST_BYTES`.
+    nothing first of all; within `most` runs and `MOST_BYTES`.
 
     Args:
         runs: From `harness.analysis.tables.runs_table`.
         board: From `harness.analysis.compare.leaderboard`.
+        most: How many runs at most.
     """
     done = runs[runs["status"] == DONE]
     members = {group: list(index) for group, index in done.groupby(GROUP).groups.items()}
@@ -37,7 +40,7 @@ def in_detail(runs: pd.DataFrame, board: pd.DataFrame) -> tuple[pd.DataFrame, in
     size, left = 0, 0
     for group in order[GROUP].itertuples(index=False, name=None):
         index = members.get(group, [])
-        if len(kept) + len(index) > MOST_RUNS:
+        if len(kept) + len(index) > most:
             left += 1
             continue
         weight = sum(_weight(Path(path)) for path in done.loc[index, "path"])

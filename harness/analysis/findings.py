@@ -236,7 +236,7 @@ def _compare(found: Findings, decided: Decided | None) -> Mapping[Panel, ImageSc
         per_class = {
             key: values for (key, rule), values in decided.classes.items() if rule == found.rule
         }
-        images = _of_rule(decided, found.rule)
+        images = decided.of_images(found.rule)
         found.notes += not_decided(decided, found.rule, metric)
     table = classes.class_table(detailed, per_class)
     found.notes += [*read.unread, *table.unread]
@@ -253,10 +253,6 @@ def _compare(found: Findings, decided: Decided | None) -> Mapping[Panel, ImageSc
     unread = found.threshold.decided.unread
     found.notes += [text for text in unread if text not in found.notes]
     return images
-
-
-def _of_rule(decided: Decided, rule: str) -> dict[Panel, ImageScores]:
-    return {panel: scores for (panel, label), scores in decided.images.items() if label == rule}
 
 
 def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
@@ -289,7 +285,7 @@ def _confirmed(found: Findings, store: Store) -> None:
         images = (
             image_scores(runs, found.metric).scores
             if decided is None
-            else _of_rule(decided, found.rule)
+            else decided.of_images(found.rule)
         )
         found.confirmed = compare.differences(
             found.confirmed_runs, found.metric, found.margin, images=images

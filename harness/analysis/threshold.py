@@ -14,8 +14,8 @@ from harness.analysis.decompose import AS_IT_IS, Panel, decomposition
 from harness.analysis.intervals import MARGIN
 from harness.analysis.rescored import known
 from harness.analysis.tables import BLOCK, DONE, GROUP, measured, records
-from harness.decisions.base import Fitted
-from harness.decisions.costs import Costs, cost_matrix
+from harness.decisions.base import Case, Fitted
+from harness.decisions.priors import TrainedPrior
 from harness.errors import StoreError
 from harness.execution.store import read_json
 from harness.experiment.decisions import Decisions
@@ -23,7 +23,6 @@ from harness.experiment.design import NOTHING
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.metrics import Metric, metric_of
-from harness.metrics.decided import ExpectedCost
 
 _NO_SHIFT = ("argmax", "temperature")
 """Rules that leave the decision threshold where it is."""
@@ -141,14 +140,19 @@ def threshold(
 
 def _expected_cost(runs: pd.DataFrame, decisions: Decisions) -> list[Metric]:
     """Return the metric that counts the costs of an experiment, where it has some."""
-    given = next((rule for rule in decisions.rules if isinstance(rule, Costs)), None)
+    given = next((rule for rule in decisions.rules if rule.name == "costs"), None)
     for path in runs.loc[runs["status"] == DONE, "path"] if given is not None else ():
         try:
             names = tuple(read_json(Path(path) / "result.json")["class_names"])
         except (StoreError, KeyError, TypeError):
             continue  # what it lacks is said where it is read as a run
-        matrix = cost_matrix(given.costs, names)  # type: ignore[union-attr]
-        return [ExpectedCost(costs=tuple(map(tuple, matrix.tolist())))]
+        even = np.full(len(names), 1 / len(names))
+        plain = given.model_copy(update={"temperature": False})  # type: ignore[union-attr]
+        matrix = plain.fit(Case(names, TrainedPrior(even), even)).costs
+        rows = ",".join(
+            "[" + ",".join(f"{cost:.17g}" for cost in row) + "]" for row in matrix or ()
+        )
+        return [metric_of(f"expected_cost(costs=[{rows}])")]
     return []
 
 

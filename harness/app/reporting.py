@@ -18,6 +18,7 @@ from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.resting import Resting, resting
 from harness.analysis.tables import PANEL, runs_table, stored_specs
+from harness.analysis.threshold import under_primary
 from harness.analysis.tuned import Searched
 from harness.app import compose
 from harness.app.options import Options, check_options
@@ -235,7 +236,7 @@ def choose(experiment: Experiment, results: Path, seeds: int | None = None) -> C
             f"{experiment.source}: {counted(missing, 'run')} of {len(plan.runs):,} missing, so val "
             f"has not chosen yet; finish them first: {do}"
         )
-    board = leaderboard(runs, experiment.metric)
+    board = leaderboard(under_primary(runs, plan.runs, experiment)[0], experiment.metric)
     if not chosen(board):
         raise ConfigError(
             f"{experiment.source}: no recipe has all its runs done, so val has chosen none; do "
@@ -345,7 +346,13 @@ def confirm(
     """
     check_options(options)
     outcome = compose.carry_out(choice.plan, options, console)
-    runs, metric = runs_table(outcome.store, choice.plan.runs), choice.plan.experiment.metric
-    images = image_scores(runs, metric)
-    gains = differences(runs, metric, points / 100, images=images.scores)
+    experiment = choice.plan.experiment
+    stored, metric = runs_table(outcome.store, choice.plan.runs), experiment.metric
+    runs, decided = under_primary(stored, choice.plan.runs, experiment)
+    images = (
+        image_scores(runs, metric).scores
+        if decided is None
+        else decided.of_images(experiment.decisions.primary)
+    )
+    gains = differences(runs, metric, points / 100, images=images)
     return Confirmed(outcome, runs, gains, copies(runs), resting(runs, metric))

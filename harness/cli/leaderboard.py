@@ -18,7 +18,10 @@ OF_THE_RARE = {
 }
 """Columns that two classes have in their place."""
 
-_LEAVES_FIRST = ("s", "med", "many", "± sd", "search s", "few", "n", "worst", "rare rec")
+REST = "rest"
+"""Column of what is left of each gain with both decided by a rule that moves the threshold."""
+
+_LEAVES_FIRST = ("s", REST, "med", "many", "± sd", "search s", "few", "n", "worst", "rare rec")
 """Columns in the order in which they make room on a narrow terminal."""
 
 _RECIPE = 28
@@ -89,12 +92,19 @@ def _columns(
         **{head: [number(row.get(of), POINTS) for row in rows] for head, of in _shares(rows)},
         **_further(rows, further),
         "vs nothing": [gain(row, unit) for row in rows],
+        **_rest(rows, unit),
         "s": [_seconds(row.get("seconds")) for row in rows],
     }
     if searched:
         costs = [searched.get(row["recipe"]) for row in rows]
         found["search s"] = ["" if cost is None else f"{cost:.0f}" for cost in costs]
     return found
+
+
+def _rest(rows: Sequence[dict[str, Any]], unit: Unit) -> dict[str, list[str]]:
+    if not any(_is_number(row.get(REST)) for row in rows):
+        return {}
+    return {REST: [gain(row, unit, REST) for row in rows]}
 
 
 def _shares(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -169,10 +179,10 @@ def number(value: float | None, unit: Unit) -> str:
     return _ascii(unit.value(value))
 
 
-def gain(row: dict[str, Any], unit: Unit) -> str:
+def gain(row: dict[str, Any], unit: Unit, of: str = "gain") -> str:
     """Return a paired difference with its interval, where there is one."""
-    interval = unit.interval(row.get("gain_low"), row.get("gain_high"))
-    return _ascii(f"{unit.signed(row.get('gain'), '')} {interval}".strip())
+    interval = unit.interval(row.get(f"{of}_low"), row.get(f"{of}_high"))
+    return _ascii(f"{unit.signed(row.get(of), '')} {interval}".strip())
 
 
 def _ascii(text: str) -> str:

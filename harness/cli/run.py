@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis import compare
 from harness.analysis.details import environments, mixed, remarks
 from harness.analysis.tables import runs_table
 from harness.app import compose
+from harness.app.deciding import MOST_DECIDED, Compared, compared
 from harness.app.options import Options
 from harness.cli import leaderboard
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted, listing
 from harness.execution.runner import FAILED
 from harness.execution.signals import exit_code, terminable
+from harness.experiment.design import NOTHING
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
 from harness.metrics import FEW, MANY, metric_of
@@ -49,19 +50,31 @@ def run(
     with resumable():
         outcome = compose.execute(experiment, Options(**options, track=not smoke), err)
     table = runs_table(outcome.store, outcome.plan.runs)
-    board = compare.leaderboard(table, experiment.metric)
+    found = compared(experiment, table, outcome.plan.runs, take_apart=not smoke)
     bad = not_done(outcome, table)
     if as_json:
-        records = json.loads(board.to_json(orient="records"))
-        print_json({"leaderboard": records, "failed": bad, "runs": len(table)})
+        print_json({**as_values(found), "failed": bad, "runs": len(table)})
     else:
         if smoke:
             out.print("a smoke test of a few steps: the figures mean nothing", style="yellow")
-        show(board, experiment.metric, outcome, bad, table)
+        show(found, outcome, bad)
         if options.get("shard"):
             share = f"shard {options['shard']}: {counted(len(outcome.selected), 'run')}"
             out.print(f"{share}; when all are done: harness merge DEST FOLDER...")
     sys.exit(1 if bad else 0)
+
+
+def as_values(found: Compared) -> dict[str, Any]:
+    """Return a comparison for a program."""
+    said = [
+        {"dataset": dataset, "reference": reference, "model": model, "recipe": recipe, "said": text}
+        for (dataset, reference, model), (recipe, text) in found.said().items()
+    ]
+    return {
+        "rule": found.threshold.primary,
+        "leaderboard": json.loads(found.board.to_json(orient="records")),
+        "threshold": said,
+    }
 
 
 @contextlib.contextmanager
@@ -97,20 +110,23 @@ def not_done(outcome: compose.ExperimentOutcome, table: Any) -> list[dict[str, s
     ]
 
 
-def show(
-    board: Any,
-    metric: str,
-    outcome: compose.ExperimentOutcome,
-    bad: list[dict[str, str]],
-    runs: Any,
-) -> None:
+def show(found: Compared, outcome: compose.ExperimentOutcome, bad: list[dict[str, str]]) -> None:
     """Print the leaderboard, and what there is to say of the runs behind it."""
+    board, runs, metric = found.board, found.runs, found.threshold.metric
     if not board.empty:
         costs = {(f.dataset, f.model, tuned_name(f.recipe)): f.seconds for f in outcome.found}
-        for key, group in board.groupby(["dataset", "reference", "model"], sort=False):
+        said = found.said()
+        for panel, group in board.groupby(["dataset", "reference", "model"], sort=False):
+            key = (str(panel[0]), str(panel[1]), str(panel[2]))
             further = outcome.plan.experiment.metrics
             leaderboard.show(out, key, group, metric, costs, further)
-    _footnotes(board, metric, outcome)
+            if key in said:
+                recipe, text = said[key]
+                line = text if recipe == NOTHING else f"{recipe}: {text}"
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
+    _footnotes(found, outcome)
+    for text in found.notes:
+        out.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if outcome.summary.weights_dropped:
         out.print(
             f"{outcome.summary.weights_dropped} runs kept no weights: the cap weights_gb is reached"
@@ -154,7 +170,8 @@ def _notes(runs: Any, outcome: compose.ExperimentOutcome) -> None:
         out.print(f"… and {len(found) - _NOTES} more notes, in each run's log.txt", style="dim")
 
 
-def _footnotes(board: Any, metric: str, outcome: compose.ExperimentOutcome) -> None:
+def _footnotes(found: Compared, outcome: compose.ExperimentOutcome) -> None:
+    board, metric = found.board, found.threshold.metric
     if board.empty or not board["n"].any():
         out.print("no run is done yet")
         return
@@ -164,7 +181,13 @@ def _footnotes(board: Any, metric: str, outcome: compose.ExperimentOutcome) -> N
     interval = _FOLDS_INTERVAL if outcome.plan.experiment.folds else _INTERVAL
     two = "rare_recall" in board and board["rare_recall"].notna()
     legend = [_LEGEND, *([_RARE] if np.any(two) else []), *([_RECALLS] if not np.all(two) else [])]
-    said = ";\n".join([*legend, f"vs nothing: paired by seed, with its 95 % {interval}"])
+    legend.append(f"vs nothing: paired by seed, with its 95 % {interval}")
+    if "rest" in board and board["rest"].notna().any():
+        some = f", of the first {MOST_DECIDED} runs" if found.left else ""
+        legend.append(
+            f"rest: the same with both decided by {found.threshold.rule}, which is free{some}"
+        )
+    said = ";\n".join([f"decided by {found.threshold.primary}", *legend])
     out.print(f"{order}; {said}", style="dim")
     if not by_val:
         out.print("without val the order is read off test: nothing here is a confirmed gain")

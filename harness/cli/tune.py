@@ -11,6 +11,7 @@ from rich.table import Table
 from harness.analysis import compare
 from harness.analysis.tables import runs_table
 from harness.app import search
+from harness.app.deciding import Compared, compared
 from harness.app.options import Options
 from harness.cli import leaderboard
 from harness.cli import run as runs
@@ -46,32 +47,33 @@ def run(
     # only what was compared: the other recipes of the file may never have been run
     outcome = replace(done.outcome, plan=replace(done.outcome.plan, runs=done.outcome.selected))
     table = runs_table(outcome.store, outcome.selected)
-    board = compare.leaderboard(table, experiment.metric)
+    found = compared(experiment, table, outcome.selected, take_apart=not smoke)
     bad = runs.not_done(outcome, table)
     lost = [finding.study for finding in done.findings if finding.best is None]
     if as_json:
-        _print_json(done, board, table, bad, experiment.metric)
+        _print_json(done, found, bad, experiment.metric)
     else:
         if smoke:
             out.print("a smoke test of a few steps: the figures mean nothing", style="yellow")
-        _show(done, table, experiment.metric)
-        runs.show(board, experiment.metric, outcome, bad, table)
+        _show(done, found.runs, experiment.metric)
+        runs.show(found, outcome, bad)
         _footnotes(done, lost)
     sys.exit(1 if bad or done.failed or lost else 0)
 
 
 def _print_json(
-    done: search.Searched, board: Any, table: Any, bad: list[dict[str, str]], metric: str
+    done: search.Searched, found: Compared, bad: list[dict[str, str]], metric: str
 ) -> None:
     studies = [
-        {**asdict(finding), "gain": gain_of(finding, table, metric)} for finding in done.findings
+        {**asdict(finding), "gain": gain_of(finding, found.runs, metric)}
+        for finding in done.findings
     ]
     print_json(
         {
             "studies": studies,
-            "leaderboard": json.loads(board.to_json(orient="records")),
+            **runs.as_values(found),
             "failed": [*bad, *({"trial": reason} for reason in done.failed)],
-            "runs": len(table),
+            "runs": len(found.runs),
         }
     )
 

@@ -20,18 +20,19 @@ MOST_BYTES = 400_000_000
 
 
 def in_detail(
-    runs: pd.DataFrame, board: pd.DataFrame, most: int = MOST_RUNS
+    runs: pd.DataFrame, board: pd.DataFrame, most: int | None = None
 ) -> tuple[pd.DataFrame, int]:
     """Return the runs whose larger files are worth reading, and how many recipes that leaves out.
 
     Whole recipes, the best of every dataset and model before the second-best of any, and doing
-    nothing first of all; within `most` runs and `MOST_BYTES`.
+    nothing first of all; within so many runs and `MOST_BYTES`.
 
     Args:
         runs: From `harness.analysis.tables.runs_table`.
         board: From `harness.analysis.compare.leaderboard`.
-        most: How many runs at most.
+        most: How many runs at most, by default `MOST_RUNS`.
     """
+    most = MOST_RUNS if most is None else most
     done = runs[runs["status"] == DONE]
     members = {group: list(index) for group, index in done.groupby(GROUP).groups.items()}
     place = board.groupby(PANEL, sort=False).cumcount().where(board["recipe"] != NOTHING, -1)

@@ -119,12 +119,26 @@ def threshold(
         return found
     further = [*metrics, *_expected_cost(runs, wanted)]
     found.decided = decide_runs(runs, specs, Setting.of(experiment, further))
-    table = decomposition(found.decided.table, images=found.decided.images)
+    found.table = taken_apart(found.decided, metric, wanted.primary, margin)
+    return found
+
+
+def taken_apart(
+    decided: Decided, metric: str, primary: str, margin: float = MARGIN
+) -> pd.DataFrame:
+    """Return the table of a `Threshold`.
+
+    Args:
+        decided: What rules make of runs.
+        metric: Label of the primary metric.
+        primary: Label of the rule that claims are made with.
+        margin: Largest difference that does not matter, in the metric's unit.
+    """
+    table = decomposition(decided.table, images=decided.images)
     if table.empty:
-        found.table = table
-        return found
-    table = table.merge(_own(found.decided.table), on=[*GROUP, "rule", "metric"], how="left")
-    claims = (table["rule"] == wanted.primary) & (table["metric"] == metric)
+        return table
+    table = table.merge(_own(decided.table), on=[*GROUP, "rule", "metric"], how="left")
+    claims = (table["rule"] == primary) & (table["metric"] == metric)
     claims &= table["reference"] == ""
     table["p_holm"] = intervals.holm(table["rest_p"].where(claims))
     table["verdict"] = ""
@@ -134,8 +148,7 @@ def threshold(
         ends = part["rest_low"], part["rest_high"]
         p = part["p_holm"].fillna(1.0) if claimed else None
         table.loc[part.index, "verdict"] = intervals.verdicts(*ends, margin, higher, p)
-    found.table = table
-    return found
+    return table
 
 
 def _expected_cost(runs: pd.DataFrame, decisions: Decisions) -> list[Metric]:

@@ -30,6 +30,19 @@ def test_a_gain_is_threshold_part_and_rest_each_with_students_interval() -> None
     assert found.gain.estimate == pytest.approx(found.threshold_part.estimate + found.rest.estimate)
 
 
+def test_without_a_recipe_beside_doing_nothing_there_is_no_pair() -> None:
+    rows = [
+        {"dataset": "d", "reference": "", "model": "m", "recipe": "nothing", "seed": 0, "fold": -1,
+         "folds": 0, "key": "a", "rule": rule, "metric": "accuracy", "value": 0.5}
+        for rule in FIXED
+    ]  # fmt: skip
+    scores = ImageScores(ImageSample(np.array([0.5, 0.5]), np.array([0, 1])), {"a": np.zeros(2)})
+    images = {(("d", "", "m"), rule): scores for rule in FIXED}
+    found = decomposition(pd.DataFrame(rows), images=images)
+    assert found["pairs"].tolist() == [0, 0]
+    assert found["rest_new_low"].isna().all()
+
+
 def test_folds_have_the_corrected_interval_and_two_seeds_none() -> None:
     rng = np.random.default_rng(0)
     four = rng.random((4, 10))

@@ -105,7 +105,7 @@ class Generator:
             "selected_step": 30,
             "class_names": list(self._names),
             "train_counts": self._counts.tolist(),
-            "synthetic": [0] * len(self._names),
+            "synthetic": 0,
             "delivered": self._delivered(spec),
             "notes": [],
             "cost": {"seconds": 1.0 + len(spec.strategies), "images_per_second": 1e3,

@@ -44,6 +44,21 @@ def test_a_wide_terminal_shows_all_and_a_narrow_one_says_what_it_leaves_out():
     assert "worst" in narrow.splitlines()[1]
 
 
+def test_what_is_left_of_a_gain_stands_beside_it_where_it_fits():
+    table = board().assign(rest=0.012, rest_low=-0.02, rest_high=0.044)
+
+    def at(width):
+        out = Console(width=width, file=io.StringIO(), markup=False, emoji=False)
+        show(out, ("d", "", "m"), table, "balanced_accuracy", {})
+        return out.file.getvalue()
+
+    assert at(180).splitlines()[1].split()[-2:] == ["rest", "s"]
+    assert at(180).count("+1.2 [-2.0, +4.4]") == 3
+    assert "too narrow for: s, rest" in at(100)
+    assert "+1.2" not in at(100)
+    assert "rest" not in printed(180)
+
+
 def test_the_cost_of_a_search_stands_beside_the_recipe_that_it_found():
     costs = {("digits-lt20", "tiny_cnn", "mixup (tuned)"): 61.7, ("x", "y", "nothing"): 5.0}
     rows = [line.split() for line in printed(160, costs).splitlines()]

@@ -7,6 +7,7 @@ from typing import Any
 from harness.analysis.decompose import Panel
 from harness.analysis.intervals import EXPLORATORY, FEWEST_SEEDS, SAME, UNDECIDED, verdicts
 from harness.analysis.threshold import Threshold
+from harness.analysis.words import in_words
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.metrics import metric_of
@@ -167,7 +168,8 @@ def _round(found: Threshold, value: float) -> float:
 
 def _size(found: Threshold, value: float) -> str:
     unit = metric_of(found.metric).unit
-    return f"{unit.value(abs(value))} {unit.name}" if unit.name else unit.value(abs(value))
+    size = unit.value(abs(value))
+    return f"{size} {unit.name}" if unit.name else f"{size} in {in_words(found.metric)}"
 
 
 def _interval(found: Threshold, low: float, high: float) -> str:

@@ -54,7 +54,7 @@ _CHAPTERS = (
 
 
 def _by(rule: str) -> str:
-    said = "argmax: outputs as they are, the largest one decides" if rule == AS_IT_IS else rule
+    said = "argmax (outputs as they are, the largest decides)" if rule == AS_IT_IS else rule
     return f"Decision rule: {said}."
 
 

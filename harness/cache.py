@@ -9,10 +9,8 @@ import json
 import logging
 import os
 import tempfile
-import time
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,12 +19,11 @@ import platformdirs
 from numpy.typing import NDArray
 
 from harness.errors import DataError
+from harness.files import replacing
 
 VARIABLE = "HARNESS_CACHE_DIR"
 
 log = logging.getLogger(__name__)
-
-_STALE_SECONDS = 24 * 3600
 
 
 def folder() -> Path:
@@ -43,32 +40,10 @@ def folder() -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` once all of it is on the disk.
-
-    Raises:
-        OSError: It cannot be written; nothing is left behind then.
-    """
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sweep(place: Path) -> None:
-    """Delete what killed processes left half-written; a file being written is never that old."""
-    for left in place.glob("*.tmp"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                left.unlink()
+    with replacing(path) as file:
+        yield file
 
 
 def open_array(key: str, shape: tuple[int, ...]) -> NDArray[Any] | None:
@@ -116,7 +91,7 @@ def write_array(
         "shape": shape,
     }
     try:
-        with replacing(path) as file:
+        with _replacing(path) as file:
             np.lib.format.write_array_header_2_0(file, header)
             for part in parts:
                 file.write(np.ascontiguousarray(part, dtype).data)
@@ -155,7 +130,7 @@ def load_notes(key: str, version: str) -> dict[str, list[Any]]:
 def save_notes(key: str, version: str, notes: dict[str, list[Any]]) -> None:
     """Store JSON-able notes under `key`; where that fails, the work is only done again."""
     try:
-        with replacing(_notes_path(key)) as file:
+        with _replacing(_notes_path(key)) as file:
             file.write(json.dumps({"version": version, "notes": notes}).encode())
     except OSError as error:
         log.warning("cannot write %s: %s", _notes_path(key), error)
@@ -165,7 +140,7 @@ def save_lines(key: str, lines: Iterable[str]) -> Path | None:
     """Store lines of text for the user to read, and return where; None where that fails."""
     path = folder() / "lists" / f"{key}.txt"
     try:
-        with replacing(path) as file:
+        with _replacing(path) as file:
             # a file name may hold bytes that are no text
             file.writelines(f"{line}\n".encode(errors="surrogateescape") for line in lines)
     except OSError as error:

@@ -11,8 +11,8 @@ import torch
 def outcome(folder: Path) -> tuple[Any, ...]:
     """Return result, history, tables, predictions and weights, without clocks and remarks."""
     result = json.loads((folder / "result.json").read_text())
-    for name in ("cost", "notes"):
-        result.pop(name)
+    for name in ("cost", "notes", "files", "digest"):
+        result.pop(name, None)
     rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
     timed = rows[0].index("images_per_second")
     history = [[cell for i, cell in enumerate(row) if i != timed] for row in rows]

@@ -1,7 +1,6 @@
 """Per class: what each recipe does to each class, and how much its few test images can say."""
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from harness.analysis import intervals
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
 from harness.analysis.words import unreadable
 from harness.experiment.design import NOTHING
-from harness.text import csv_text
+from harness.training.run_result import DamagedRunError, recall_run
+from harness.training.rundir import PER_CLASS
 
 MEASURES = ("precision", "recall", "f1")
 
@@ -57,11 +57,13 @@ def class_table(
     for place, (key, path) in enumerate(zip(done["key"], done["path"], strict=True)):
         if decided is not None and key not in decided:
             continue
-        file = Path(path) / "per_class.csv"
         try:
-            found = _columns(file)
-        except (OSError, ValueError, KeyError, IndexError) as error:
-            read.unread.append(unreadable(file, error))
+            found = _columns(recall_run(path).per_class())
+        except DamagedRunError as error:
+            read.unread.append(error.short)
+            continue
+        except (ValueError, KeyError) as error:
+            read.unread.append(unreadable(Path(path) / PER_CLASS, error))
             continue
         if decided is not None:
             found |= {m: decided[key][i, found["class"]] for i, m in enumerate(MEASURES)}
@@ -74,15 +76,13 @@ def class_table(
     return read
 
 
-def _columns(file: Path) -> dict[str, Any]:
+def _columns(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """Return the columns of a per-class table for test; what is empty becomes NaN."""
-    with open(file, newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
     if not rows:
         raise ValueError("it has no rows of test")
     whole = {name: [int(row[name]) for row in rows] for name in ("class", "train_count", "support")}
     shares = {name: [float(row[name] or "nan") for row in rows] for name in MEASURES}
-    return {"name": [csv_text(row["name"]) for row in rows], **whole, **shares}
+    return {"name": [row["name"] for row in rows], **whole, **shares}
 
 
 def in_order(classes: pd.DataFrame) -> pd.DataFrame:

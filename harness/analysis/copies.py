@@ -1,14 +1,13 @@
 """Test samples that stand in train or val too: a gain on them is not certain of new ones."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from harness.analysis.compare import Panel
 from harness.analysis.tables import DONE, PANEL
 from harness.errors import StoreError
-from harness.execution.store import read_json
+from harness.training.run_result import recall_run
 
 _MOST = 0.01
 
@@ -59,7 +58,7 @@ def copies(runs: pd.DataFrame) -> dict[Panel, Copies]:
 
 def _of_run(path: str) -> Copies:
     try:
-        said = read_json(Path(path) / "result.json").get("copies", {})
+        said = recall_run(path).values.get("copies", {})
         return Copies(int(said["test"]), int(said["of"]))
     except (StoreError, KeyError, TypeError, ValueError, AttributeError):
         return Copies(0, 0)  # none, or who reads the file for its figures says what is wrong

@@ -1,9 +1,7 @@
 """How runs went and what they confuse: learning curves, calibration, confusion matrices."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from harness.errors import StoreError
 from harness.metrics import metric_of
 from harness.metrics.calibration import bin_of
 from harness.metrics.split import confusion_matrix
+from harness.training.run_result import recall_run
 
 BINS = 10
 """Bins of equal width in a reliability diagram."""
@@ -39,7 +38,7 @@ def learning_curves(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     """
     tables = []
     for group, members in runs[runs["status"] == DONE].groupby(GROUP, sort=False):
-        read = [_history(Path(str(path)) / "history.csv", column) for path in members["path"]]
+        read = [_history(str(path), column) for path in members["path"]]
         of_runs = [found for found in read if len(found)]
         if of_runs:
             table = _mean(of_runs, int(members["folds"].iloc[0]), column)
@@ -74,14 +73,13 @@ def _mean(runs: list[Floats], folds: int, column: str) -> pd.DataFrame:
     return pd.DataFrame({"step": step, "mean": found.estimate, **ends})
 
 
-def _history(file: Path, column: str) -> Floats:
+def _history(folder: str, column: str) -> Floats:
     """Return step, share of the run's budget and value, ``float64[points, 3]``, in order."""
     try:
-        with open(file, newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = recall_run(folder).history()
         points = [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
         total = max(int(row["step"]) for row in rows) if points else 0
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StoreError, ValueError):
         return np.empty((0, 3))
     kept = {step: (step, step / total, value) for step, value in points if math.isfinite(value)}
     return np.array([kept[step] for step in sorted(kept)]).reshape(-1, 3)

@@ -13,6 +13,8 @@ from harness.analysis.tables import DONE, GROUP, PANEL
 from harness.errors import counted, listing
 from harness.experiment.design import NOTHING
 from harness.experiment.spec import RunSpec, Training
+from harness.files import read_bytes
+from harness.training.rundir import ENV, PER_CLASS, PREDICTIONS
 
 MOST_RUNS = 1000
 MOST_BYTES = 400_000_000
@@ -55,7 +57,7 @@ def in_detail(
 
 def _weight(path: Path) -> int:
     total = 0
-    for name in ("predictions.npz", "per_class.csv"):
+    for name in (PREDICTIONS, PER_CLASS):
         try:
             total += (path / name).stat().st_size
         except OSError:
@@ -139,8 +141,7 @@ def environments(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _env(folder: str) -> bytes:
     try:
-        with open(f"{folder}/env.json", "rb") as file:
-            return file.read()
+        return read_bytes(f"{folder}/{ENV}")
     except OSError:
         return b""
 
@@ -150,7 +151,7 @@ def _versions(content: bytes) -> dict[str, str]:
         env = json.loads(content)
         own = {"harness": env["harness"], "python": env["python"], "commit": env.get("commit")}
         return {**env["versions"], **own}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {"harness": "unknown"}
 
 

@@ -23,9 +23,13 @@ from harness.experiment.decisions import ARGMAX
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.metrics import metric_of
+from harness.training.run_status import RunStatus
 
 CONFIRMED = "-confirm"
 """What the name of an experiment's runs on fresh seeds ends in."""
+
+_NAMED = 20
+"""Most damaged runs that a report names among its warnings; its table of runs has all."""
 
 
 ALSO = ("ece", "nll")
@@ -208,6 +212,9 @@ def find(
     chosen = compare.chosen(board)
     found = Findings(experiment, margin, specs, list(notes), runs, board, apart, chosen)
     found.results = store.results
+    bad = runs[runs["status"] == RunStatus.DAMAGED]
+    named = zip(bad["path"][:_NAMED], bad["reason"], strict=False)
+    found.notes += [f"{Path(path).name}/{reason}" for path, reason in named]
     found.recipes = details.recipes(specs, experiment.training)
     found.environments = details.environments(runs)
     if done.any():

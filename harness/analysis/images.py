@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from harness.analysis.intervals import FEWEST_SEEDS, MOST_ALONE, ImageSample, Interval, Ints
 from harness.analysis.tables import DONE, PANEL
-from harness.analysis.words import in_words, unreadable
+from harness.analysis.words import in_words
 from harness.errors import StoreError, listing
-from harness.execution.store import read_json
 from harness.metrics import Metric, Split, metric_of
+from harness.training.run_result import DamagedRunError, recall_run
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,10 @@ def read_predictions(path: str | Path) -> Predictions:
     """Return the stored test predictions of a run.
 
     Raises:
-        StoreError: The file is missing or damaged.
+        DamagedRunError: They are not as they were written.
     """
-    file = Path(path) / "predictions.npz"
-    try:
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            grouped = "test_groups" in stored.files
-            return Predictions(
-                stored["test_probabilities"],
-                stored["test_labels"],
-                stored["test_rows"],
-                stored["test_groups"] if grouped else None,
-            )
-    except Exception as error:  # zipfile and zlib have errors of their own, without a shared base
-        raise StoreError(unreadable(file, error)) from None
+    found = recall_run(path).predictions()
+    return Predictions(found["probabilities"], found["labels"], found["rows"], found.get("groups"))
 
 
 class ImageScores:
@@ -150,7 +140,7 @@ def _too_few(sample: ImageSample, members: pd.DataFrame) -> str:
 
 def _class_names(members: pd.DataFrame) -> dict[int, str]:
     try:
-        names = read_json(Path(members["path"].iloc[0]) / "result.json")["class_names"]
+        names = recall_run(members["path"].iloc[0]).values["class_names"]
     except (StoreError, KeyError):
         return {}
     return dict(enumerate(map(str, names)))
@@ -164,13 +154,13 @@ def _of_panel(members: pd.DataFrame, metric: Metric, unread: list[str]) -> Image
         try:
             found = read_predictions(path)
             if first is None:
-                result = read_json(Path(path) / "result.json")
+                result = recall_run(path).values
                 counts, names = np.array(result["train_counts"]), tuple(result["class_names"])
                 first = found
             elif not np.array_equal(found.rows, first.rows):
                 raise StoreError(f"{path} has another test set than the other runs")
         except (StoreError, KeyError) as error:
-            unread.append(str(error))
+            unread.append(error.short if isinstance(error, DamagedRunError) else str(error))
             continue
         split = Split(found.probabilities, found.labels, counts, class_names=names)
         scores[key] = np.asarray(metric.image_scores(split), np.float32)

@@ -2,21 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.intervals import Ints
-from harness.analysis.words import unreadable
 from harness.decisions.base import log_probabilities
 from harness.decisions.pooling import Part
 from harness.decisions.priors import TrainedPrior
 from harness.errors import StoreError
-from harness.execution.store import read_json
 from harness.experiment.spec import RunSpec
 from harness.experiment.trained_prior import trained_prior
+from harness.training.run_result import recall_run
+from harness.training.rundir import RESULT
 
 
 @dataclass(frozen=True)
@@ -52,28 +51,27 @@ def read_outputs(row: Mapping[str, Any], spec: RunSpec) -> Outputs:
     Raises:
         StoreError: A file is missing or damaged.
     """
-    folder = Path(row["path"])
-    result = read_json(folder / "result.json")
-    trained = trained_prior(spec, result)
-    file = folder / "predictions.npz"
+    run = recall_run(row["path"])
     try:
-        names, counts = tuple(result["class_names"]), np.asarray(result["train_counts"], np.int64)
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            kept = {name: stored[name] for name in stored.files if not name.endswith("_ids")}
-        val = None
-        if "val_labels" in kept and len(kept["val_labels"]):
-            logs = log_probabilities(kept["val_probabilities"])
-            val = Part(logs, kept["val_labels"], kept["val_rows"], trained)
-        return Outputs(
-            row,
-            names,
-            counts,
-            trained,
-            kept["test_probabilities"],
-            kept["test_labels"],
-            kept["test_rows"],
-            kept.get("test_groups"),
-            val,
-        )
-    except Exception as error:  # zipfile and zlib have errors of their own, without a shared base
-        raise StoreError(unreadable(file, error)) from None
+        trained = trained_prior(spec, run.values)
+        names = tuple(run.values["class_names"])
+        counts = np.asarray(run.values["train_counts"], np.int64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{run.folder}: {RESULT} lacks {error}") from None
+    test = run.predictions("test", ids=False)
+    val = None
+    if "val" in run.values["metrics"]:
+        kept = run.predictions("val", ids=False)
+        logs = log_probabilities(kept["probabilities"])
+        val = Part(logs, kept["labels"], kept["rows"], trained)
+    return Outputs(
+        row,
+        names,
+        counts,
+        trained,
+        test["probabilities"],
+        test["labels"],
+        test["rows"],
+        test.get("groups"),
+        val,
+    )

@@ -14,6 +14,8 @@ from harness.analysis.words import unreadable
 from harness.errors import ConfigError, StoreError
 from harness.metrics import OF_TWO, STANDARD, Metric, Split, metric_of, scores
 from harness.text import named_error
+from harness.training.run_result import recall_run
+from harness.training.rundir import PREDICTIONS
 
 STORED = (*STANDARD, *OF_TWO)
 """Metrics whose value is taken from the result of a run, where it is there."""
@@ -78,7 +80,7 @@ def rescored(
                 probabilities, truth, counts, class_names=tuple(result["class_names"])
             )
         except ValueError as error:
-            raise StoreError(unreadable(Path(folder) / "predictions.npz", error)) from None
+            raise StoreError(unreadable(Path(folder) / PREDICTIONS, error)) from None
         for label in labels:
             try:
                 found = scores(split, [label])[label]
@@ -91,13 +93,7 @@ def rescored(
 
 def _predictions(folder: str, splits: Sequence[str]) -> dict[str, tuple[Any, Any]]:
     """Return probabilities and labels of each split that a run has predictions of."""
-    file = Path(folder) / "predictions.npz"
-    try:
-        with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return {
-                name: (stored[f"{name}_probabilities"], stored[f"{name}_labels"])
-                for name in splits
-                if f"{name}_labels" in stored.files
-            }
-    except Exception as error:  # zipfile and zlib have errors of their own, without a shared base
-        raise StoreError(unreadable(file, error)) from None
+    run = recall_run(folder)
+    there = run.splits()
+    found = {name: run.predictions(name) for name in splits if name in there}
+    return {name: (arrays["probabilities"], arrays["labels"]) for name, arrays in found.items()}

@@ -16,8 +16,8 @@ from harness.analysis.intervals import MOST_ALONE
 from harness.analysis.tables import DONE, PANEL
 from harness.datasets.remarks import FEW_GROUPS
 from harness.errors import StoreError, counted, listing
-from harness.execution.store import read_json
 from harness.metrics import metric_of
+from harness.training.run_result import recall_run
 
 Panel = tuple[str, str, str]
 
@@ -73,7 +73,7 @@ def resting(runs: pd.DataFrame, metric: str) -> dict[Panel, Resting]:
 
 def _of_panel(folders: Sequence[Path], metric: str) -> Resting | None:
     read = [read_predictions(folder) for folder in folders]
-    result = read_json(folders[0] / "result.json")
+    result = recall_run(folders[0]).values
     groups = [found.groups for found in read if found.groups is not None]
     if len(groups) < len(read):
         return None

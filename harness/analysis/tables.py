@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
 from harness.analysis.rescored import STORED, known, labels_of, rescored, wanted
-from harness.errors import HarnessError, StoreError, did_you_mean, listing
-from harness.execution.runner import failure, status_of
-from harness.execution.store import Store, Stored, read_json
+from harness.errors import StoreError, did_you_mean, listing
+from harness.execution.store import Store, Stored
 from harness.experiment.spec import RunSpec
 from harness.metrics import Metric, metric_of
-from harness.training.rundir import SCHEMA
+from harness.training.run_result import AGAIN, DamagedRunError, RunResult, read_run, recall_run
+from harness.training.run_status import FAILURES, RunStatus
 
 GROUP = ["dataset", "reference", "model", "recipe"]
 PANEL = GROUP[:3]
@@ -27,7 +26,7 @@ PANEL = GROUP[:3]
 BLOCK = ["seed", "fold"]
 """What pairs runs of different recipes."""
 
-DONE = "done"
+DONE = RunStatus.DONE.value
 FACTOR = "factor."
 
 _FIRST = ["key", *GROUP, *BLOCK, "folds", "status", "reason", "path", "seconds", "device", "notes"]
@@ -49,7 +48,7 @@ def runs_table(
         specs: Which ones.
         metrics: What to compute from stored predictions besides what the specs name.
     """
-    stored, asked = store.runs(), labels_of(metrics)
+    stored, asked = store.runs(hollow=True), labels_of(metrics)
     rows = [_row(spec, stored[spec.key], asked) for spec in specs if spec.key in stored]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=_FIRST)
 
@@ -64,7 +63,7 @@ def _row(spec: RunSpec, stored: Stored, asked: list[str]) -> dict[str, Any]:
         "seed": spec.seed,
         "fold": -1 if spec.fold is None else spec.fold,
         "folds": spec.folds or 0,
-        "status": "failed",
+        "status": RunStatus.FAILED.value,
         "reason": "",
         "path": stored.folder,
         "seconds": np.nan,
@@ -72,44 +71,37 @@ def _row(spec: RunSpec, stored: Stored, asked: list[str]) -> dict[str, Any]:
         "notes": (),
         **{f"{FACTOR}{factor}": level for factor, level in spec.levels},
     }
-    if stored.failed:
-        row["status"], row["reason"] = status_of(stored.path), failure(stored.path)
-        return row
     try:
-        return row | _result(stored.folder, known([*asked, spec.metric, *spec.metrics]))
-    except (StoreError, KeyError, TypeError, AttributeError) as error:
-        said = f"{error}" if isinstance(error, StoreError) else f"result.json lacks {error}"
-        row["status"], row["reason"] = "damaged", f"{said}; delete {stored.folder} and run again"
+        run = read_run(stored.folder)
+        return row | _outcome(run, known([*asked, spec.metric, *spec.metrics]))
+    except DamagedRunError as error:
+        row["status"], row["reason"] = RunStatus.DAMAGED.value, f"{error.what}; {AGAIN}"
         return row
 
 
-def _result(folder: str, asked: list[str]) -> dict[str, Any]:
-    result = read_json(f"{folder}/result.json")
-    if result.get("schema", SCHEMA) != SCHEMA:
-        raise StoreError(
-            f"result.json is of schema {result['schema']}, and this version reads {SCHEMA}"
-        )
-    metrics: Mapping[str, Mapping[str, float | None]] = result["metrics"]
-    status = str(result["status"])
-    if status == DONE and "test" not in metrics:
-        raise StoreError("result.json has no metrics of test")
+def _outcome(run: RunResult, asked: list[str]) -> dict[str, Any]:
+    """Return what of a row a run's own files tell."""
+    if run.status in FAILURES:
+        return {"status": run.status.value, "reason": run.reason}
+    values = run.values
+    device = values.get("device")
     computed: dict[str, float] = {}
-    remarks = list(result["notes"])
-    if status == DONE:
-        missing = wanted(asked, metrics["test"], len(result.get("class_names", ())))
-        if missing:
-            computed, more = _rescored(folder, missing, result)
+    remarks = list(values.get("notes", ()))
+    if run.status == RunStatus.DONE:
+        names = values.get("class_names", ())
+        if missing := wanted(asked, values["metrics"]["test"], len(names)):
+            computed, more = _rescored(run.folder, missing, values)
             remarks += [text for text in more if text not in remarks]
     return {
-        "status": status,
-        "reason": "" if status == DONE else failure(Path(folder)),
-        "seconds": result["cost"]["seconds"],
+        "status": run.status.value,
+        "reason": run.reason,
+        "seconds": values["cost"]["seconds"],
         "notes": tuple(remarks),
-        "device": f"{result['device']['name']} ({result['device']['precision']})",
+        "device": f"{device['name']} ({device['precision']})" if device else "",
         **{
             f"{split}_{name}": np.nan if value is None else value
-            for split, values in metrics.items()
-            for name, value in values.items()
+            for split, found in values["metrics"].items()
+            for name, value in found.items()
             if name in STORED
         },
         **computed,
@@ -180,10 +172,9 @@ def stored_specs(store: Store) -> tuple[list[RunSpec], list[str]]:
     """Return the spec of each committed run, by seed, and what could not be read, in words."""
     specs: list[RunSpec] = []
     unreadable: list[str] = []
-    for stored in store.runs().values():
+    for stored in store.runs(hollow=True).values():
         try:
-            specs.append(RunSpec.from_json(read_json(stored.path / "spec.json")))
-        except (HarnessError, ValidationError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error).split("\n")[0]  # of a plugin that is gone, or a half-deleted run
-            unreadable.append(f"{stored.path.name}: {reason}")
+            specs.append(recall_run(stored.folder).spec())
+        except StoreError as error:  # also of a plugin that is gone
+            unreadable.append(str(error).split("\n")[0])
     return sorted(specs, key=lambda spec: (spec.seed, spec.fold or 0)), unreadable

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from harness.analysis.tables import BLOCK, DONE, GROUP, measured, records
 from harness.decisions.base import Case, Fitted
 from harness.decisions.priors import TrainedPrior
 from harness.errors import StoreError
-from harness.execution.store import read_json
 from harness.experiment.decisions import Decisions
 from harness.experiment.design import NOTHING
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.metrics import Metric, metric_of
+from harness.training.run_result import recall_run
 
 _NO_SHIFT = ("argmax", "temperature")
 """Rules that leave the decision threshold where it is."""
@@ -156,7 +155,7 @@ def _expected_cost(runs: pd.DataFrame, decisions: Decisions) -> list[Metric]:
     given = next((rule for rule in decisions.rules if rule.name == "costs"), None)
     for path in runs.loc[runs["status"] == DONE, "path"] if given is not None else ():
         try:
-            names = tuple(read_json(Path(path) / "result.json")["class_names"])
+            names = tuple(recall_run(path).values["class_names"])
         except (StoreError, KeyError, TypeError):
             continue  # what it lacks is said where it is read as a run
         even = np.full(len(names), 1 / len(names))

@@ -39,6 +39,7 @@ from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
+from harness.training.rundir import ERROR, RESULT
 from harness.tuning.tuned import SearchResult, found_of, with_tuned
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def carry_out(
         check_models(plan, todo)
     for note in plan.notes:
         say(console, f"note: {note}")
-    for change in changes(store, selected) if todo else ():
+    for change in (*changes(store, selected), *_hollow(store, todo)) if todo else ():
         say(console, f"note: {change}")
     summary = Summary()
     with ExitStack() as stack:
@@ -157,6 +158,15 @@ def carry_out(
     command = ui_command(store.results) if address is not None and address.own else None
     found = tuple(finding for _, finding in found_of(plan, store))
     return ExperimentOutcome(plan, store, selected, summary, command, found)
+
+
+def _hollow(store: Store, todo: Sequence[RunSpec]) -> Iterator[str]:
+    """Yield in words which runs are done anew because somebody has deleted half of them."""
+    stored = store.runs(hollow=True)
+    for spec in todo:
+        if spec.key in stored and stored[spec.key].hollow:
+            folder = stored[spec.key].folder
+            yield f"{folder} is damaged: it has neither {RESULT} nor {ERROR}; the run is done anew"
 
 
 def check_models(plan: Plan, runs: Sequence[RunSpec]) -> None:

@@ -12,8 +12,10 @@ from harness.execution.executors.local import Local
 from harness.execution.executors.resources import check_device, layout
 from harness.execution.runner import Executor
 from harness.execution.shard import parse
-from harness.execution.store import Store
+from harness.execution.store import Store, Stored
 from harness.experiment.spec import RunSpec
+from harness.training.run_result import outcome_of
+from harness.training.run_status import RETRIED
 from harness.training.rundir import CHECKPOINT_SECONDS
 
 ExecutorName = Literal["local", "inline", "ray"]
@@ -143,7 +145,7 @@ def _matches(pattern: str, known: set[str]) -> bool:
 
 
 def pending(runs: Sequence[RunSpec], store: Store, options: Options) -> list[RunSpec]:
-    """Return what is still to do: never a finished run, a failed one only when asked."""
+    """Return what is still to do: never a finished run, a failed or damaged one only when asked."""
     if options.force:
         missing = list(runs)
     else:
@@ -151,9 +153,13 @@ def pending(runs: Sequence[RunSpec], store: Store, options: Options) -> list[Run
         missing = [
             spec
             for spec in runs
-            if spec.key not in stored or (stored[spec.key].failed and options.retry_failed)
+            if spec.key not in stored or (options.retry_failed and _is_retried(stored[spec.key]))
         ]
     return missing[: options.limit]
+
+
+def _is_retried(run: Stored) -> bool:
+    return run.failed or outcome_of(run.folder)[0] in RETRIED
 
 
 def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:

@@ -10,9 +10,10 @@ from harness.app import compose
 from harness.app.options import select
 from harness.datasets.base import Dataset
 from harness.errors import StoreError, TrackingError
-from harness.execution.store import Store, write_atomically
+from harness.execution.store import Store
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import RunSpec
+from harness.files import write_atomically
 from harness.tracking import summary
 from harness.tracking.keys import safe_name
 

@@ -31,6 +31,7 @@ from harness.experiment.space import own_values
 from harness.experiment.spec import RunSpec, recipe_of
 from harness.experiment.tune import tuned_name
 from harness.tracking import summary
+from harness.training.run_status import RunStatus
 from harness.tuning import tuned
 
 FOLDER = "report"
@@ -207,7 +208,7 @@ class Choice:
     Attributes:
         plan: Runs on fresh seeds, of an experiment of their own.
         recipes: The recipe that val chose, by dataset, reference and model.
-        skipped: What cannot be confirmed, and why.
+        skipped: Runs that are damaged, and what cannot be confirmed, each with the reason.
     """
 
     plan: Plan
@@ -236,11 +237,13 @@ def choose(experiment: Experiment, results: Path, seeds: int | None = None) -> C
             f"{experiment.source}: {counted(missing, 'run')} of {len(plan.runs):,} missing, so val "
             f"has not chosen yet; finish them first: {do}"
         )
+    bad = runs[runs["status"] == RunStatus.DAMAGED]
+    damaged = [f"{row.path} is damaged: {row.reason}" for row in bad.itertuples()]
     board = leaderboard(under_primary(runs, plan.runs, experiment)[0], experiment.metric)
     if not chosen(board):
         raise ConfigError(
             f"{experiment.source}: no recipe has all its runs done, so val has chosen none; do "
-            f"those that failed again: {do} --retry-failed"
+            f"those that failed again: {do} --retry-failed" + "".join(f"\n  {d}" for d in damaged)
         )
     recipes, skipped = _choices(experiment, board)
     fresh = fresh_seeds(
@@ -256,7 +259,7 @@ def choose(experiment: Experiment, results: Path, seeds: int | None = None) -> C
         if spec.recipe in (NOTHING, recipes[cell])
     ]
     again = replace(experiment, name=name, seeds=tuple(fresh))
-    return Choice(Plan(again, tuple(specs), plan.infos), recipes, tuple(skipped))
+    return Choice(Plan(again, tuple(specs), plan.infos), recipes, (*damaged, *skipped))
 
 
 def _choices(experiment: Experiment, board: pd.DataFrame) -> tuple[dict[Panel, str], list[str]]:

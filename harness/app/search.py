@@ -130,6 +130,8 @@ def _search(
             lookup = RunLookup(trials, store, experiment.metric)
             failed = _run(plan, studies, trials, lookup, options, console)
             findings = [finding_of(studied, lookup) for studied in studies]
+            for text in lookup.damaged.values():
+                say(console, f"note: {text}; it is done again when a trial asks for it")
             over = [f for f, s in zip(findings, studies, strict=True) if s.is_over()]
             tuned.write(store, over)
     return [studied.study for studied in studies], findings, failed

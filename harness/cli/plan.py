@@ -12,17 +12,19 @@ from harness.app.options import Options, select
 from harness.cli import plan_tuning
 from harness.cli.portrait import per_split
 from harness.cli.shared import err, find, out, print_json
-from harness.errors import ConfigError, StoreError, counted, lasting, listing
+from harness.errors import ConfigError, counted, lasting, listing
 from harness.execution.estimate import Estimate
-from harness.execution.store import Store, Stored, read_json
+from harness.execution.store import Store, Stored
 from harness.experiment.expand import Plan, Remark
 from harness.experiment.schema import load
 from harness.experiment.spec import RunSpec
+from harness.training.run_result import AGAIN, DamagedRunError, read_run
+from harness.training.run_status import FAILURES, RunStatus
 
 _SHOWN = 60
 _CLASSES = 24
-_STATES = ("to do", "done", "failed")
-_RARE_STATES = ("diverged", "stopped", "damaged")
+_STATES = ("to do", RunStatus.DONE, RunStatus.FAILED)
+_RARE_STATES = (RunStatus.DIVERGED, RunStatus.STOPPED, RunStatus.DAMAGED)
 
 
 def run(
@@ -55,7 +57,7 @@ def run(
     store = Store(options.results, experiment.name)
     plan = compose.planned(experiment, store)
     runs = select(plan.runs, options.only)
-    stored = store.runs()
+    stored = store.runs(hollow=True)
     found = {spec.key: _standing(stored.get(spec.key)) for spec in runs}
     states = {key: state for key, (state, _) in found.items()}
     missing = [spec for spec in runs if states[spec.key] == "to do"]
@@ -73,9 +75,11 @@ def run(
     parts = ", ".join(f"{counts[state]} {state}" for state in _shown(states))
     line = f"{len(runs)} runs: {parts}  (results in {options.results / experiment.name})"
     out.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
-    damaged = sum(state == "damaged" for state in states.values())
+    damaged = sum(state == RunStatus.DAMAGED for state in states.values())
     if damaged:
-        text = f"{counted(damaged, 'run')} cannot be read: harness run says which, and what to do"
+        text = (
+            f"{counted(damaged, 'run is', 'runs are')} damaged: harness run says which, and {AGAIN}"
+        )
         out.print(text, style="red")
     if cost is not None:
         _show_cost(cost, price)
@@ -123,13 +127,13 @@ def _standing(stored: Stored | None) -> tuple[str, float]:
     """Return the state of a run, and the seconds it took where it is done."""
     if stored is None:
         return "to do", 0.0
-    if stored.failed:
-        return "failed", 0.0
     try:
-        result = read_json(f"{stored.folder}/result.json")
-        return str(result["status"]), float(result["cost"]["seconds"])
-    except (StoreError, KeyError, TypeError, ValueError):
-        return "damaged", 0.0
+        run = read_run(stored.folder)
+    except DamagedRunError:
+        return RunStatus.DAMAGED, 0.0
+    if run.status in FAILURES:
+        return RunStatus.FAILED, 0.0
+    return run.status, run.values["cost"]["seconds"]
 
 
 def _shown(states: dict[str, str]) -> list[str]:

@@ -5,9 +5,10 @@ from typing import Any
 
 from harness.cli.shared import out
 from harness.errors import counted, listing
-from harness.execution.store import Store, read_json
+from harness.execution.store import Store
 from harness.experiment.expand import Plan
 from harness.metrics import metric_of
+from harness.training.run_result import DamagedRunError, recall_run
 from harness.tuning.searches import Search, obstacles, searches_of
 from harness.tuning.tuned import found_of
 
@@ -45,8 +46,10 @@ def _spread(plan: Plan, store: Store) -> str:
     values: dict[tuple[str, ...], list[float]] = {}
     done = [s for s in plan.runs if s.key in stored and not stored[s.key].failed]
     for spec in done[:_READ]:
-        result = read_json(stored[spec.key].path / "result.json")
-        value = result.get("metrics", {}).get("val", {}).get(metric)
+        try:
+            value = recall_run(stored[spec.key].folder).metric("val", metric)
+        except DamagedRunError:
+            continue
         if value is not None:
             cell = (spec.dataset_label, spec.reference, spec.model.label(), spec.recipe)
             values.setdefault(cell, []).append(value)

@@ -19,13 +19,13 @@ from harness.app.options import Options
 from harness.cli import leaderboard
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted, listing
-from harness.execution.runner import FAILED
 from harness.execution.signals import exit_code, terminable
 from harness.experiment.design import NOTHING
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
 from harness.metrics import FEW, MANY, metric_of
 from harness.tracking.address import mask
+from harness.training.run_status import RETRIED, RunStatus
 
 _NOTES = 10
 _LEGEND = "figures are on test but for val, means over seeds"
@@ -93,11 +93,13 @@ def resumable() -> Iterator[None]:
 def not_done(outcome: compose.ExperimentOutcome, table: Any) -> list[dict[str, str]]:
     """Return the runs of this selection that are committed but not done."""
     selected = {spec.key for spec in outcome.selected}
-    rows = table[(table["status"] != "done") & table["key"].isin(selected)]
+    rows = table[(table["status"] != RunStatus.DONE) & table["key"].isin(selected)]
     failures = outcome.summary.failures
     kept = [  # runs that were done again and failed: the finished run of before stays
-        {"run": row.key, "status": "failed", "reason": failures[row.key], "path": row.path}
-        for row in table[(table["status"] == "done") & table["key"].isin(failures)].itertuples()
+        {"run": row.key, "status": RunStatus.FAILED, "reason": failures[row.key], "path": row.path}
+        for row in table[
+            (table["status"] == RunStatus.DONE) & table["key"].isin(failures)
+        ].itertuples()
     ]
     return kept + [
         {
@@ -150,9 +152,9 @@ def show(found: Compared, outcome: compose.ExperimentOutcome, bad: list[dict[str
             text = f"  {item['run']}: {item['status']}: {item['reason']}"
             out.print(text, markup=False, highlight=False, soft_wrap=True)
             out.print(f"    see {item['path']}/log.txt", style="dim", soft_wrap=True)
-        if any(item["status"] in FAILED for item in bad):
+        if any(item["status"] in RETRIED for item in bad):
             out.print("do them again with --retry-failed", style="red")
-        if any(item["status"] == "diverged" for item in bad):
+        if any(item["status"] == RunStatus.DIVERGED for item in bad):
             out.print("what diverged will do so again: lower training.lr", style="red")
     if outcome.ui_command:
         out.print("\ncompare the runs in MLflow:")

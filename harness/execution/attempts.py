@@ -5,20 +5,21 @@ before, the next attempt at the same run takes its checkpoints over; nothing els
 ``attempts.jsonl`` has one line for each that was begun.
 """
 
-import json
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from harness.training.rundir import CHECKPOINTS
+from harness.files import append_line, delete, read_lines
+from harness.training.rundir import CHECKPOINTS, SPEC
 
 FILE = "attempts.jsonl"
 
-_RUNNING = ".running"
+RUNNING = ".running"
+"""Folder of attempts that are not committed yet."""
+
 _KEPT_DAYS = 30
 """Checkpoints of a run that nobody has gone on with for so long are deleted."""
 
@@ -31,24 +32,14 @@ class Attempts:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.running = folder / _RUNNING
+        self.running = folder / RUNNING
         self._file = folder / FILE
         self._under_way: set[Path] = set()
 
     @cached_property
     def _begun(self) -> Counter[str]:
         """Attempts begun, by key; a torn line counts for nothing."""
-        begun: Counter[str] = Counter()
-        try:
-            lines = self._file.read_bytes().splitlines()
-        except FileNotFoundError:
-            return begun
-        for line in lines:
-            try:
-                begun[str(json.loads(line)["key"])] += 1
-            except (ValueError, KeyError, TypeError):
-                continue
-        return begun
+        return Counter(str(line.get("key")) for line in read_lines(self._file))
 
     def count(self, key: str) -> int:
         """Return how many attempts at a run were begun."""
@@ -63,7 +54,7 @@ class Attempts:
         self.running.mkdir(exist_ok=True)
         for path in list(self.running.iterdir()):
             if path.name.partition(".")[0] in done or ".replaced" in path.name or _is_old(path):
-                shutil.rmtree(path, ignore_errors=True)
+                delete(path)
             else:
                 self.set_aside(path)
 
@@ -85,22 +76,13 @@ class Attempts:
             except FileExistsError:
                 continue
         self._under_way.add(path)
-        with open(self._file, "ab") as file:
-            file.write(b"\n" * self._torn() + json.dumps(line).encode() + b"\n")
+        append_line(self._file, line)
         for source in earlier:
             if not has_checkpoints(path):
                 _hand_over(source, path)
             if source != before:
-                shutil.rmtree(source, ignore_errors=True)
+                delete(source)
         return path
-
-    def _torn(self) -> bool:
-        """Whether the last line has no end, as where the disk was full."""
-        with open(self._file, "rb") as file:
-            if not file.seek(0, os.SEEK_END):
-                return False
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
 
     def _left(self, key: str) -> list[Path]:
         """Return folders of attempts at a run that have ended, the last one first."""
@@ -121,7 +103,7 @@ class Attempts:
         """Keep of an attempt its checkpoints alone, and nothing where it has none."""
         self.ended(path)
         if not has_checkpoints(path):
-            shutil.rmtree(path, ignore_errors=True)
+            delete(path)
             return
         for file in _others(path):
             file.unlink(missing_ok=True)
@@ -135,7 +117,7 @@ def has_checkpoints(path: Path) -> bool:
 def clear(path: Path) -> None:
     """Delete what an attempt has written, but for what it is at and what it can go on from."""
     for file in _others(path):
-        if file.name != "spec.json":
+        if file.name != SPEC:
             file.unlink(missing_ok=True)
 
 

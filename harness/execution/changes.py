@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from harness.errors import StoreError, counted
-from harness.execution.store import Store, read_json
+from harness.execution.store import Store
 from harness.experiment.spec import RunSpec
+from harness.training.run_result import recall_run
 
 
 def changes(store: Store, specs: Iterable[RunSpec]) -> list[str]:
@@ -34,7 +35,7 @@ def changes(store: Store, specs: Iterable[RunSpec]) -> list[str]:
         slug = run.path.name.removesuffix(f"-{key}")
         if slug in wanted and key not in asked:
             try:
-                named.setdefault(slug, []).append(read_json(run.path / "spec.json"))
+                named.setdefault(slug, []).append(recall_run(run.folder).spec_values())
             except StoreError:
                 continue
     reasons = Counter(

@@ -5,7 +5,6 @@ trained for some steps by the very executor that would do the study, with every 
 what slots take from each other is in the figure.
 """
 
-import csv
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +15,12 @@ from harness import scratch
 from harness.datasets.base import Info
 from harness.errors import ConfigError
 from harness.execution.runner import Executor, Progressed, run
-from harness.execution.store import Store, read_json
+from harness.execution.store import Store
 from harness.experiment.canonical import canonical_json
 from harness.experiment.spec import RunSpec, Training
 from harness.strategies.base import deciding
+from harness.training.run_result import RunResult, read_run
+from harness.training.run_status import RunStatus
 from harness.training.rundir import WEIGHTS
 
 _FIRST_STEPS = 8
@@ -161,7 +162,7 @@ def _pass(
         store.create()
         summary = run((spec for _, spec in trials), store, executor(), [clock])
         for shape, spec in trials:
-            if summary.statuses.get(spec.key) == "failed":
+            if summary.statuses.get(spec.key) == RunStatus.FAILED:
                 raise ConfigError(f"'{spec.recipe}' fails: {summary.failures[spec.key]}")
             found[shape] = _measured(summary.paths[spec.key], clock.spent[spec.key], spec.training)
     return found
@@ -174,12 +175,11 @@ def _cut(spec: RunSpec, steps: int, seed: int) -> RunSpec:
 
 
 def _measured(path: Path, spent: float, training: Training) -> Measured:
-    result = read_json(path / "result.json")
-    cost = result["cost"]
-    rate = _last_rate(path) or cost["images_per_second"]
-    metrics = result["metrics"]
-    val, test = (int((metrics.get(split) or {}).get("n") or 0) for split in ("val", "test"))
-    files = {file.name: file.stat().st_size for file in path.iterdir()}
+    found = read_run(path)
+    cost = found.values["cost"]
+    rate = _last_rate(found) or cost["images_per_second"]
+    val, test = (int(found.metric(split, "n") or 0) for split in ("val", "test"))
+    files = found.sizes()
     weights = files.pop(WEIGHTS, 0)
     inside = cost["prepare_seconds"] + cost["train_seconds"] + cost["evaluate_seconds"]
     inside += cost["startup_seconds"]  # once in a process, not in each run
@@ -194,10 +194,9 @@ def _measured(path: Path, spent: float, training: Training) -> Measured:
     )
 
 
-def _last_rate(path: Path) -> float | None:
+def _last_rate(found: RunResult) -> float | None:
     """Return images per second of the last stretch of steps: the first one warms up."""
-    with open(path / "history.csv", newline="", encoding="utf-8") as file:
-        rows = [row["images_per_second"] for row in csv.DictReader(file)]
+    rows = [row["images_per_second"] for row in found.history()]
     return float(rows[-1]) if len(rows) > 1 and rows[-1] else None
 
 

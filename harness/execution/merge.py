@@ -18,15 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import StoreError, counted, listing
-from harness.execution.store import Store, Stored, read_json
+from harness.execution.store import Store, Stored
+from harness.training.run_result import DamagedRunError, read_run
+from harness.training.rundir import CONFUSION, HISTORY, PER_CLASS, PREDICTIONS, RESULT
 
-NOT_COMPARED = ("cost", "device", "notes")
+NOT_COMPARED = ("cost", "device", "notes", "files", "digest")
 """Keys of ``result.json`` in which two trainings of one run may differ."""
 
 TIMED = "images_per_second"
 """The column of ``history.csv`` that is not compared."""
 
-COMPARED = ("history.csv", "per_class.csv", "confusion.csv", "predictions.npz")
+COMPARED = (HISTORY, PER_CLASS, CONFUSION, PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,25 @@ def _choose(target: Store, sources: Sequence[Store]) -> dict[str, tuple[Stored, 
     """Return by key which run to have and the store it is in, after comparing all there are."""
     chosen: dict[str, tuple[Stored, Store]] = {}
     problems: list[str] = []
+    damaged: list[str] = []
     for store in (target, *sources):
         for key, run in store.runs().items():
-            if read_json(run.path / "spec.json").get("key") != key:
-                raise StoreError(f"{run.path}: its spec.json is of another run; delete the folder")
+            try:
+                read_run(run.path).spec_values()
+            except DamagedRunError as error:
+                damaged.append(f"{run.path} is damaged: {error.what}")
+                continue
             known = chosen.get(key)
             if known is None or (known[0].failed and not run.failed):
                 chosen[key] = (run, store)
             elif not run.failed and (what := _difference(known[0].path, run.path)) is not None:
                 problems.append(f"{known[0].path}\n  {run.path}\n  differ in {what}")
+    if damaged:
+        raise StoreError(
+            f"{counted(len(damaged), 'run is', 'runs are')} not as written; delete each folder, or "
+            "do the run again where it was made, with --retry-failed:\n  "
+            + "\n  ".join(damaged[:5])
+        )
     if problems:
         raise StoreError(
             f"{counted(len(problems), 'run has', 'runs have')} two different results; keep one of "
@@ -139,12 +151,12 @@ def _copy(target: Store, runs: Mapping[str, tuple[Stored, Store]]) -> Merged:
 def _difference(first: Path, second: Path) -> str | None:
     """Return in which file two results of one run differ, or None."""
     if _compared(first) != _compared(second):
-        return "result.json"
+        return RESULT
     return next((name for name in COMPARED if not _same(first / name, second / name)), None)
 
 
 def _compared(path: Path) -> dict[str, Any]:
-    result = read_json(path / "result.json")
+    result = read_run(path).values
     return {name: value for name, value in result.items() if name not in NOT_COMPARED}
 
 
@@ -153,7 +165,7 @@ def _same(first: Path, second: Path) -> bool:
         return False
     if not first.exists():
         return True
-    if first.name == "history.csv":
+    if first.name == HISTORY:
         return _untimed(first) == _untimed(second)
     if first.suffix != ".npz":
         return first.read_bytes() == second.read_bytes()

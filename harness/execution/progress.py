@@ -17,9 +17,12 @@ from rich.progress import (
 )
 
 from harness.errors import lasting
-from harness.execution.runner import Progressed, failure, status_of
+from harness.execution.runner import Progressed
 from harness.experiment.spec import RunSpec
 from harness.text import visible
+from harness.training.run_result import outcome_of
+from harness.training.run_status import RunStatus
+from harness.training.rundir import LOG
 
 
 class Display:
@@ -98,10 +101,10 @@ class Display:
         self._done += 1
         self._progress.update(self._overall, completed=self._done)
         seconds = time.monotonic() - self._begun[spec.key]
-        if status != "done":
-            named = status_of(path) if status == "failed" else status
+        if status != RunStatus.DONE:
+            named, reason = outcome_of(path)
             self._console.print(
-                f"{named}: {name(spec)}: {failure(path)}\n  see {path / 'log.txt'}",
+                f"{named}: {name(spec)}: {reason}\n  see {path / LOG}",
                 style="red",
                 markup=False,
                 highlight=False,

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.errors import StoreError
 from harness.execution.signals import interruptible
-from harness.execution.store import UNWRITABLE, Store, read_json, unwritable
+from harness.execution.store import UNWRITABLE, Store, unwritable
 from harness.execution.weights import WeightKeeper
 from harness.experiment.spec import RunSpec
+from harness.training.run_result import outcome_of
+from harness.training.run_status import UNCOMMITTED, RunStatus
+from harness.training.rundir import ERROR, RESULT
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,6 @@ class Finished:
 
 
 Message = Progressed | Finished
-
-FAILED = ("failed", "timeout", "out_of_memory", "killed")
-"""Statuses of committed runs that have no result; diverged ones have one."""
-
-_LEFT = ("interrupted", "no_space")
-"""Statuses of attempts that are not committed: the next command goes on with them."""
 
 Judge = Callable[[RunSpec, Progressed], bool]
 """Asked after each evaluation of a run whether to stop it there; the run waits for the answer."""
@@ -170,13 +166,14 @@ def run(
                     if isinstance(message, Progressed):
                         for listener in listeners:
                             listener.progressed(job.spec, message)
-                    elif message.status not in _LEFT:
+                    elif message.status not in UNCOMMITTED:
                         del active[job.spec.key]
                         _commit(job, message.status, store, listeners, keeper, summary)
-                    elif message.status == "no_space":
+                    elif message.status == RunStatus.NO_SPACE:
                         raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as error:
             if error.errno not in UNWRITABLE:
+                store.check_there()
                 raise
             raise unwritable(store.path, error) from error
         finally:
@@ -197,9 +194,12 @@ def _commit(
     summary: Summary,
 ) -> None:
     key = job.spec.key
-    if status == "failed" and store.is_done(key):
+    if not any((job.attempt / name).exists() for name in (RESULT, ERROR)):
+        store.remake(job.spec, job.attempt)
+        status = RunStatus.FAILED
+    if status == RunStatus.FAILED and store.is_done(key):
         summary.statuses[key] = status
-        summary.failures[key] = f"{failure(job.attempt)} (the finished run of before is kept)"
+        summary.failures[key] = f"{outcome_of(job.attempt)[1]} (the finished run of before is kept)"
         store.discard(job.attempt)
         for listener in listeners:
             listener.abandoned(job.spec)
@@ -209,29 +209,8 @@ def _commit(
     path = store.commit(job.spec, job.attempt)
     summary.statuses[key] = status
     summary.paths[key] = path
-    if status != "done":
+    if status != RunStatus.DONE:
         count = store.attempts.count(key)
-        summary.failures[key] = failure(path) + (f" (attempt {count})" if count > 1 else "")
+        summary.failures[key] = outcome_of(path)[1] + (f" (attempt {count})" if count > 1 else "")
     for listener in listeners:
         listener.finished(job.spec, status, path)
-
-
-def status_of(path: Path) -> str:
-    """Return how a committed run without a result ended.
-
-    Returns:
-        ``timeout``, ``out_of_memory`` or ``killed`` where it is known, else ``failed``.
-    """
-    try:
-        kind = str(read_json(path / "error.json")["kind"])
-    except (StoreError, KeyError):
-        return "failed"
-    return kind if kind in FAILED else "failed"
-
-
-def failure(path: Path) -> str:
-    """Return why a committed run is not done, in one line."""
-    try:
-        return str(read_json(path / "error.json")["message"]).strip().split("\n")[0]
-    except (StoreError, KeyError):
-        return "the loss is not finite" if (path / "result.json").exists() else "no reason was left"

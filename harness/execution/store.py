@@ -21,12 +21,10 @@ import filelock
 from pydantic_core import from_json
 
 from harness.errors import StoreError
-from harness.execution.attempts import Attempts, has_checkpoints
+from harness.execution.attempts import RUNNING, Attempts, has_checkpoints
 from harness.experiment.spec import RunSpec
-from harness.training.rundir import RunDir
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a full disk."""
+from harness.files import NO_SPACE, delete, read_bytes, rename, sync, write_atomically
+from harness.training.rundir import ERROR, PREDICTIONS, RESULT, SPEC, RunDir
 
 UNWRITABLE = (*NO_SPACE, errno.EROFS, errno.EACCES, errno.EPERM)
 """Errors of a folder that cannot be written, which no run is to blame for."""
@@ -37,17 +35,23 @@ SCHEMA = 1
 _PATIENCE = 2.0
 """Seconds for the lock: a program that a killed driver was just starting holds it until it runs."""
 
+_LONGEST = 259 if os.name == "nt" else None
+"""Characters of a path that every program on Windows can open."""
+
 _KEYED = re.compile(r"-([0-9a-f]{12})$")
-_RUNNING = ".running"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A committed run: its key, its folder, and whether it failed."""
+    """A committed run: its key, its folder, and whether it failed.
+
+    One that is `hollow` has neither a result nor an error: somebody has deleted it by half.
+    """
 
     key: str
     folder: str
     failed: bool
+    hollow: bool = False
 
     @property
     def path(self) -> Path:
@@ -80,7 +84,7 @@ class Store:
     def _check_schema(self) -> None:
         marker = self.path / "schema.json"
         try:
-            schema = int(json.loads(marker.read_text(encoding="utf-8"))["schema"])
+            schema = int(from_json(read_bytes(marker))["schema"])
         except (FileNotFoundError, NotADirectoryError):
             return
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -95,9 +99,11 @@ class Store:
         """Make the folder; of attempts that no living driver owns, keep the checkpoints alone.
 
         Raises:
-            StoreError: The folder cannot be written.
+            StoreError: The folder cannot be written, or its name differs from another's by case.
         """
         try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            self._check_case()
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / "schema.json", json.dumps({"schema": SCHEMA}))
             self._put_back()
@@ -105,10 +111,23 @@ class Store:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
+    def _check_case(self) -> None:
+        """Refuse a new experiment that shares its folder with another where case does not count."""
+        if not self.path.parent.is_dir():
+            return
+        names = os.listdir(self.path.parent)
+        name = self.path.name
+        twins = [other for other in names if other.casefold() == name.casefold()]
+        if twins and name not in twins:
+            raise StoreError(
+                f"{self.path.parent} has an experiment '{twins[0]}', and on Windows and macOS "
+                f"'{name}' is the same folder; choose a name that differs in more than its case"
+            )
+
     def _put_back(self) -> None:
         """Restore runs that a driver had set aside for a new one when it was killed."""
         committed = self.runs()
-        for path in sorted((self.path / _RUNNING).glob("*.replaced*")):
+        for path in sorted((self.path / RUNNING).glob("*.replaced*")):
             key = path.name.partition(".")[0]
             if key not in committed:
                 path.rename(self.path / f"restored-{key}")
@@ -146,14 +165,19 @@ class Store:
 
     def _owner(self) -> str:
         try:
-            owner = json.loads((self.results / ".owner.json").read_text(encoding="utf-8"))
+            owner = read_json(self.results / ".owner.json")
             return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (StoreError, KeyError):
             return "another process"
 
-    def runs(self) -> dict[str, Stored]:
-        """Return every committed run by key."""
+    def runs(self, hollow: bool = False) -> dict[str, Stored]:
+        """Return every committed run by key.
+
+        Args:
+            hollow: Whether to return those that were deleted by half, too.
+        """
         found: dict[str, Stored] = {}
+        halves: dict[str, Stored] = {}
         try:
             entries = list(os.scandir(self.path))
         except FileNotFoundError:
@@ -162,15 +186,17 @@ class Store:
             match = _KEYED.search(entry.name)
             if match is None or not entry.is_dir():
                 continue
-            if os.path.exists(f"{entry.path}/result.json"):
+            if os.path.exists(f"{entry.path}/{RESULT}"):
                 found[match[1]] = Stored(match[1], entry.path, failed=False)
-            elif os.path.exists(f"{entry.path}/error.json"):
+            elif os.path.exists(f"{entry.path}/{ERROR}"):
                 found.setdefault(match[1], Stored(match[1], entry.path, failed=True))
-        return found
+            elif hollow:
+                halves[match[1]] = Stored(match[1], entry.path, failed=True, hollow=True)
+        return {**halves, **found} if halves else found
 
     def is_done(self, key: str) -> bool:
         """Whether a run of this key is committed and did not fail."""
-        return any((path / "result.json").exists() for path in self._of(key))
+        return any((path / RESULT).exists() for path in self._of(key))
 
     def _of(self, key: str) -> list[Path]:
         """Return the committed folders of a run; looks again where others changed the folder."""
@@ -185,7 +211,7 @@ class Store:
                     named.setdefault(match[1], set()).add(name)
             self._named, self._listed = named, changed
         paths = [self.path / name for name in sorted(self._named.get(key, ()))]
-        return [path for path in paths if path.is_dir()]
+        return [path for path in paths if os.path.lexists(path)]
 
     def begin(self, spec: RunSpec) -> Path:
         """Return a new folder for an attempt at a run, which says what it is an attempt at.
@@ -194,18 +220,57 @@ class Store:
 
         Raises:
             OSError: It cannot be written.
+            StoreError: The results folder was deleted.
         """
+        self.check_there()
         committed = self._of(spec.key)
         path = self.attempts.begin(spec.key, committed[0] if committed else None)
-        RunDir(path).write_json("spec.json", spec.to_json())
+        RunDir(path).write_json(SPEC, spec.to_json())
         return path
+
+    def folder_of(self, spec: RunSpec, longest: int | None = _LONGEST) -> Path:
+        """Return where a run is committed; it is found by its key, so its name may be cut.
+
+        Args:
+            spec: The run.
+            longest: Most characters of a path to a file, or None where there is no such limit.
+        """
+        slug = spec.slug
+        if longest is not None:
+            spare = longest - len(str(self.path / f"-{spec.key}" / PREDICTIONS))
+            slug = slug[: max(spare, 0)].rstrip("-_. ") or "r"
+        return self.path / f"{slug}-{spec.key}"
+
+    def check_there(self) -> None:
+        """Look whether the folder is still there.
+
+        Raises:
+            StoreError: It was deleted or moved away after `create`.
+        """
+        if not (self.path / "schema.json").is_file():
+            raise StoreError(
+                f"{self.path} is gone: it was deleted or moved while runs were under way; put it "
+                "back, or give the same command again to begin anew"
+            )
+
+    def remake(self, spec: RunSpec, attempt: Path) -> None:
+        """Make the folder of an attempt anew that was deleted while it ran, as one that failed.
+
+        Raises:
+            StoreError: The whole folder is gone.
+        """
+        self.check_there()
+        attempt.mkdir(parents=True, exist_ok=True)
+        folder = RunDir(attempt)
+        folder.write_json(SPEC, spec.to_json())
+        folder.write_error("exception", "files of this run were deleted while it was under way")
 
     def commit(self, spec: RunSpec, attempt: Path) -> Path:
         """Rename an attempt into place, whole or not at all, and return where it is.
 
         An earlier run of the same key gives way only when the new one is on disk.
         """
-        placed = self._place(f"{spec.slug}-{spec.key}", spec.key, attempt)
+        placed = self._place(self.folder_of(spec).name, spec.key, attempt)
         self.attempts.ended(attempt)
         return placed
 
@@ -215,9 +280,9 @@ class Store:
         Raises:
             StoreError: It holds something other than files, or cannot be copied.
         """
-        attempt = self.path / _RUNNING / f"{run.key}.adopted"
+        attempt = self.path / RUNNING / f"{run.key}.adopted"
         try:
-            shutil.rmtree(attempt, ignore_errors=True)
+            delete(attempt)
             attempt.mkdir(parents=True)
             for file in run.path.iterdir():
                 if file.is_symlink() or not file.is_file():
@@ -229,34 +294,34 @@ class Store:
 
     def has_checkpoint(self, key: str) -> bool:
         """Whether an attempt at a run has something to go on from."""
-        return any(has_checkpoints(path) for path in (self.path / _RUNNING).glob(f"{key}.*"))
+        return any(has_checkpoints(path) for path in (self.path / RUNNING).glob(f"{key}.*"))
 
     def unfinished(self) -> list[str]:
         """Return the keys of attempts that were cut off; call it while no driver runs."""
-        found = (self.path / _RUNNING).glob("*") if self.path.exists() else ()
+        found = (self.path / RUNNING).glob("*") if self.path.exists() else ()
         return sorted({path.name.partition(".")[0] for path in found})
 
     def _place(self, name: str, key: str, attempt: Path) -> Path:
         target = self.path / name
         for file in attempt.iterdir():
-            _sync(file)
-        _sync(attempt)
+            sync(file)
+        sync(attempt)
         old = self._of(key)
         for number, path in enumerate(old):
-            path.rename(self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}")
-        attempt.rename(target)
+            rename(path, self.path / RUNNING / f"{key}.replaced{number}.{os.getpid()}")
+        rename(attempt, target)
         self._named[key] = {name}
         self._listed = self.path.stat().st_mtime_ns
-        _sync(self.path)
+        sync(self.path)
         for number in range(len(old)):
-            gone = self.path / _RUNNING / f"{key}.replaced{number}.{os.getpid()}"
-            shutil.rmtree(gone, ignore_errors=True)
+            gone = self.path / RUNNING / f"{key}.replaced{number}.{os.getpid()}"
+            delete(gone)
         return target
 
     def discard(self, attempt: Path) -> None:
         """Delete an attempt that came to nothing."""
         self.attempts.ended(attempt)
-        shutil.rmtree(attempt, ignore_errors=True)
+        delete(attempt)
 
     def set_aside(self, attempt: Path) -> None:
         """Keep what the next attempt can go on from; delete the rest."""
@@ -272,36 +337,17 @@ def unwritable(path: Path, error: OSError) -> StoreError:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Return a JSON file of a committed run.
+    """Return a JSON file of a results folder.
 
     Raises:
-        StoreError: It is missing or torn.
+        StoreError: It is missing or torn, or holds something other than a mapping.
     """
     try:
-        with open(path, "rb") as file:
-            value: dict[str, Any] = from_json(file.read())
-        return value
-    except (OSError, ValueError) as error:
+        value = from_json(read_bytes(path))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
         raise StoreError(f"{path} cannot be read: {error}") from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to disk; where the platform cannot flush folders, nothing is lost."""
-    folder = path.is_dir()
-    if folder and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} cannot be read: it holds no mapping")
+    return value

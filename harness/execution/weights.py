@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from harness.errors import HarnessError
-from harness.execution.store import Store, read_json
+from harness.errors import StoreError
+from harness.execution.store import Store
 from harness.experiment.schema import KeepWeights
 from harness.experiment.spec import RunSpec
 from harness.metrics import metric_of
+from harness.training.run_result import DamagedRunError, recall_run
 from harness.training.rundir import WEIGHTS
 
 
@@ -40,9 +39,9 @@ class WeightKeeper:
 
     def _remember(self, path: Path) -> None:
         try:
-            spec = RunSpec.from_json(read_json(path / "spec.json"))
+            spec = recall_run(path).spec()
             value = _value(spec, path)
-        except (HarnessError, ValidationError):  # of a plugin that is gone or has changed since
+        except StoreError:  # a damaged run, or one of a plugin that is gone
             return
         known = self._best.get(_group(spec))
         if value is not None and (known is None or value > known[0]):
@@ -74,7 +73,7 @@ class WeightKeeper:
             return False
         if known is not None:
             self._drop(*known[1:])
-        self._best[group] = (value, self._store.path / f"{spec.slug}-{spec.key}", spec.key)
+        self._best[group] = (value, self._store.folder_of(spec), spec.key)
         return True
 
     def _drop(self, path: Path, key: str) -> None:
@@ -88,7 +87,10 @@ def _group(spec: RunSpec) -> tuple[str, ...]:
 
 def _value(spec: RunSpec, path: Path) -> float | None:
     """Return the primary metric on val, larger is better."""
-    value = read_json(path / "result.json")["metrics"].get("val", {}).get(spec.metric)
+    try:
+        value = recall_run(path).metric("val", spec.metric)
+    except DamagedRunError:
+        return None
     if value is None:
         return None
     return float(value) if metric_of(spec.metric).higher_is_better else -float(value)

@@ -16,6 +16,11 @@ Pruner = Literal["none", "median"]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
+_RESERVED = frozenset(
+    {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
+)
+"""Names that Windows keeps for devices, also with an ending."""
+
 _TAKEN = ("mlflow.db", "mlartifacts", "optuna.db", "reference")
 """What lies in the results folder beside the experiments."""
 
@@ -120,6 +125,11 @@ class File(BaseModel):
             raise ValueError(
                 "a name has up to 100 letters, digits and . _ -, and begins with a letter or "
                 f"digit, not {name[:120]!r}"
+            )
+        if name.endswith(".") or name.partition(".")[0].lower() in _RESERVED:
+            raise ValueError(
+                f"Windows has no folder '{name}': it takes no dot at the end, and keeps CON, PRN, "
+                "AUX, NUL, COM1 to COM9 and LPT1 to LPT9 for devices; choose another name"
             )
         if name.lower() in _TAKEN:
             raise ValueError(f"'{name}' is a part of the results folder; choose another name")

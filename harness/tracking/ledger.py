@@ -5,12 +5,11 @@ MLflow. A torn line counts for nothing.
 """
 
 import contextlib
-import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pydantic_core import from_json
+from harness.files import append_line, read_lines
 
 FILE = "mirrored.jsonl"
 
@@ -78,22 +77,16 @@ class Ledger:
             OSError: The file cannot be written.
         """
         known = self._entries
-        line = json.dumps(asdict(entry)) + "\n"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "a+b") as file:
-            if file.tell():
-                file.seek(-1, 2)
-                if file.read(1) != b"\n":
-                    line = "\n" + line
-            file.write(line.encode())
+        self._path.parent.mkdir(exist_ok=True)  # not the results: somebody may have deleted them
+        append_line(self._path, asdict(entry))
         known.append(entry)
 
     @cached_property
     def _entries(self) -> list[Entry]:
         """Every line, read once: nobody else writes while we do."""
         entries = []
-        with contextlib.suppress(FileNotFoundError):
-            for line in self._path.read_bytes().splitlines():
-                with contextlib.suppress(ValueError, TypeError):
-                    entries.append(Entry(**from_json(line)))
+        for line in read_lines(self._path):
+            with contextlib.suppress(TypeError):
+                if all(isinstance(value, str) for value in line.values()):
+                    entries.append(Entry(**line))
         return entries

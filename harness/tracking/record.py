@@ -1,7 +1,5 @@
 """What MLflow is told of a committed run, as plain values read from its folder."""
 
-import contextlib
-import csv
 import hashlib
 import json
 import math
@@ -11,30 +9,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic_core import from_json
 
 from harness.errors import StoreError
-from harness.execution.runner import status_of
+from harness.files import read_bytes
 from harness.metrics import COUNTS, FEW, key_of
-from harness.text import csv_text
 from harness.tracking.keys import class_keys
-
-ARTIFACTS = (
-    "per_class.csv",
-    "confusion.csv",
-    "history.csv",
-    "spec.json",
-    "result.json",
-    "error.json",
-    "env.json",
-    "log.txt",
+from harness.training.run_result import DamagedRunError, read_run, recall_run
+from harness.training.run_status import FAILURES, RunStatus
+from harness.training.rundir import (
+    CONFUSION,
+    ENV,
+    ERROR,
+    HISTORY,
+    LOG,
+    PER_CLASS,
+    RESULT,
+    SPEC,
 )
+
+ARTIFACTS = (PER_CLASS, CONFUSION, HISTORY, SPEC, RESULT, ERROR, ENV, LOG)
 """Files of a run that are kept as artifacts, where they exist; never weights or predictions."""
 
 EVERY_EVALUATION = "lr"
 """Key of a point that every evaluation during training leaves."""
 
-PER_CLASS = ("precision", "recall", "f1")
+CLASS_COLUMNS = ("precision", "recall", "f1")
 
 COSTS = ("seconds", "images_per_second", "peak_memory_mb")
 
@@ -53,7 +52,7 @@ class Found:
     """What a committed run left on disk.
 
     Attributes:
-        status: ``done``, ``diverged``, ``stopped``, or one of `harness.execution.runner.FAILED`.
+        status: ``done``, ``diverged``, ``stopped`` or one of `FAILURES`.
         reason: Why it failed, or empty.
         digest: Twelve digits of the committed result: another attempt has others.
         ended: When it ended, in ms since the epoch.
@@ -79,59 +78,37 @@ class Found:
 
 
 def digest(folder: str | Path) -> str:
-    """Return twelve digits of what a committed run came to.
+    """Return twelve digits of what a committed run came to, whether or not it can be read.
 
     Raises:
         StoreError: It has neither a result nor an error.
     """
-    return _digest(_outcome(folder)[1])
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _outcome(folder: str | Path) -> tuple[str, bytes]:
-    """Return the name of the file that says what a run came to, and its content."""
-    for name in ("result.json", "error.json"):
-        with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}", "rb") as file:
-            return name, file.read()
-    raise StoreError(f"{folder} has neither result.json nor error.json")
+    for name in (RESULT, ERROR):
+        try:
+            return hashlib.sha256(read_bytes(f"{folder}/{name}")).hexdigest()[:12]
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # who reads it says that it is a folder or a pipe
+            return hashlib.sha256(str(error).encode()).hexdigest()[:12]
+    raise StoreError(f"{folder} has neither {RESULT} nor {ERROR}")
 
 
 def read(path: Path) -> Found:
     """Read a committed run.
 
     Raises:
-        StoreError: A file is missing or torn.
+        DamagedRunError: It is not as it was written.
     """
-    outcome, content = _outcome(path)
-    try:
-        found = from_json(content)
-    except ValueError as error:
-        raise StoreError(f"{path / outcome} cannot be read: {error}") from None
-    failed = outcome == "error.json"
+    run = read_run(path)
     return Found(
-        status=status_of(path) if failed else str(found.get("status", "failed")),
-        reason=str(found.get("message", "")).strip() if failed else "",
-        digest=_digest(content),
-        ended=round((path / outcome).stat().st_mtime * 1000),
-        result={} if failed else found,
-        history=_rows(path / "history.csv"),
-        per_class=[
-            row | {"name": csv_text(row["name"])}
-            for row in _rows(path / "per_class.csv")
-            if row["split"] == "test"
-        ],
+        status=run.status,
+        reason=run.message if run.status in FAILURES else "",
+        digest=run.digest,
+        ended=round(run.ended * 1000),
+        result=run.values,
+        history=[] if run.status in FAILURES else run.history(),
+        per_class=run.per_class() if run.status == RunStatus.DONE else [],
     )
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
 
 
 def pictures(path: Path, folder: Path) -> list[Path]:
@@ -142,14 +119,12 @@ def pictures(path: Path, folder: Path) -> list[Path]:
     from harness.analysis.plots.classes import confusion
 
     try:
-        with open(path / "confusion.csv", newline="", encoding="utf-8") as file:
-            (_, *names), *rows = csv.reader(file)
-        matrix = np.array([[int(cell) for cell in row[1:]] for row in rows])
-        of_class = [row for row in _rows(path / "per_class.csv") if row["split"] == "test"]
-        trained = np.array([int(row["train_count"]) for row in of_class])
+        run = recall_run(path)
+        names, matrix = run.confusion()
+        trained = np.array([int(row["train_count"]) for row in run.per_class()])
         order = np.argsort(-trained, kind="stable")  # as in every table and figure
-        matrix, names = matrix[np.ix_(order, order)], [csv_text(names[k]) for k in order]
-    except (OSError, ValueError, KeyError, IndexError):
+        matrix, names = matrix[np.ix_(order, order)], [names[k] for k in order]
+    except (DamagedRunError, ValueError, IndexError):
         return []
     title = "Confusion matrix of test, each row in per cent of the class"
     drawn = confusion(matrix, names, title)
@@ -199,7 +174,9 @@ def _key(column: str) -> str:
 def diverged(found: Found) -> bool:
     """Whether the run, or any value that it left, is not finite."""
     cells = [cell for row in found.history for cell in row.values() if cell]
-    return found.status == "diverged" or not all(math.isfinite(float(cell)) for cell in cells)
+    return found.status == RunStatus.DIVERGED or not all(
+        math.isfinite(float(cell)) for cell in cells
+    )
 
 
 def points(found: Found, limit: int, began: int, after: int = 0) -> list[Point]:
@@ -256,7 +233,7 @@ def _classes(found: Found, limit: int) -> dict[str, float | None]:
     return {
         f"test_{column}/{keys[index]}": float(rows[index][column]) if rows[index][column] else None
         for index in chosen_classes(rows, limit)
-        for column in PER_CLASS
+        for column in CLASS_COLUMNS
     }
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from harness import scratch
 from harness.errors import HarnessError, TrackingError, UnreachableError
-from harness.execution.runner import FAILED as UNFINISHED
 from harness.execution.runner import Progressed
-from harness.execution.store import Store, Stored, read_json
+from harness.execution.store import Store, Stored
 from harness.experiment.spec import RunSpec
 from harness.tracking import describe, outdated, record
 from harness.tracking.address import Address
@@ -24,9 +23,11 @@ from harness.tracking.ledger import ENDED, FAILED, FINISHED, KILLED, RUNNING, En
 from harness.tracking.mlflow import Connection, Tracked
 from harness.tracking.record import Point
 from harness.tracking.studies import FOLDER, StudyRecord, StudyRecorder
+from harness.training.run_result import recall_run
+from harness.training.run_status import FAILURES, RunStatus
 from harness.training.rundir import RESUMED, git_commit
 
-_KILLED = "killed"
+_KILLED = RunStatus.KILLED.value
 _REFUSED = "its checkpoint could not be used, and it was trained again from scratch"
 _MISSED = "MLflow did not hear how it ended: the finished run was mirrored whole, as another one."
 _LEFT = "Stopped before it ended by a driver that is gone: it counts for nothing and is done again."
@@ -254,7 +255,7 @@ class Recorder:
             drawn = record.pictures(path, folder)
             present = [file for file in files if file.is_file()]
             self._mlflow.artifacts(run.run_id, [*present, *drawn])
-        bad = found.status == "diverged" or found.status in UNFINISHED
+        bad = found.status == RunStatus.DIVERGED or found.status in FAILURES
         status = FAILED if bad else FINISHED
         self._mlflow.end(run.run_id, status, max(found.ended, run.began))
         if previous is not None:  # before the note: what fails here is done by the next sync
@@ -323,12 +324,12 @@ class Recorder:
                 self._note(Entry(stored.key, old.run_id, old.status, self._mlflow.place, digest))
                 continue
             try:
-                spec = RunSpec.from_json(read_json(stored.path / "spec.json"))
+                spec = recall_run(stored.folder).spec()
                 self._write(spec, stored.key, stored.path)
             except TrackingError:
                 raise
             except (HarnessError, ValueError, KeyError, TypeError) as error:
-                unreadable.append(f"{stored.path.name}: {error}")
+                unreadable.append(str(error))
                 continue
             self._supersede_others(stored.key, there)
         made = len(missing) - adopted - len(unreadable)

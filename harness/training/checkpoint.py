@@ -10,7 +10,6 @@ the next attempt.
 import hashlib
 import io
 import json
-import os
 import pickle
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ import torch
 
 from harness.errors import listing
 from harness.experiment.spec import RunSpec, file_digest
+from harness.files import rename, replacing
 from harness.training.rundir import CHECKPOINT_SECONDS, CHECKPOINTS, version_of
 
 FORMAT = 2
@@ -90,18 +90,14 @@ class Checkpoints:
         body = content.getbuffer()
         header = {"made_by": self._made_by, "step": step, "size": len(body)}
         header["sha256"] = hashlib.sha256(body).hexdigest()
-        temporary = self._latest.with_suffix(".tmp")
         try:
-            with open(temporary, "wb") as file:
+            with replacing(self._latest) as file:
                 file.write(_MAGIC + json.dumps(header).encode() + b"\n")
                 file.write(body)
                 file.flush()
-                os.fsync(file.fileno())
-            if self._latest.exists():
-                os.replace(self._latest, self._previous)
-            os.replace(temporary, self._latest)
+                if self._latest.exists():
+                    rename(self._latest, self._previous)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             if not self._failed:
                 self.notes.append(f"a checkpoint could not be written: {error.strerror or error}")
             self._failed = True

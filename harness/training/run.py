@@ -5,7 +5,6 @@ is the same with every failure turned into an `error.json`, so that a failure st
 """
 
 import contextlib
-import errno
 import io
 import json
 import time
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError, HarnessError
 from harness.experiment.spec import RunSpec
+from harness.files import NO_SPACE
 from harness.metrics import Evaluation, Split, evaluate, scores, standard
 from harness.streams import torch_seed
 from harness.text import error_text, named_error
@@ -27,11 +27,9 @@ from harness.training import importing, models
 from harness.training.checkpoint import Checkpoints, maker
 from harness.training.events import Command, Event, Progress
 from harness.training.prepare import Prepared, prepare
+from harness.training.run_status import RunStatus
 from harness.training.rundir import CHECKPOINT_SECONDS, SCHEMA, WEIGHTS, RunDir
 from harness.training.state import TrainingResult
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a full disk, which is no fault of the run that meets it."""
 
 _LESS_MEMORY = "a smaller training.batch_size, --jobs or --runs-per-gpu needs less"
 
@@ -75,7 +73,7 @@ def start(
     folder.write_env({"device": result["device"], "threads": 1 if place.type == "cpu" else None})
     for note in result["notes"]:
         folder.log(note)
-    folder.write_json("result.json", result)
+    folder.write_result(result)
     kept.remove()
     return result
 
@@ -142,9 +140,11 @@ def drain(
     try:
         return (yield from _caught(events, RunDir(rundir)))
     except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        return "no_space"
+        if error.errno in NO_SPACE:
+            return RunStatus.NO_SPACE
+        if not rundir.is_dir():  # somebody has deleted it, and nothing can be written there
+            return RunStatus.FAILED
+        raise
 
 
 def _caught(
@@ -166,7 +166,7 @@ def _caught(
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
         folder.write_error("exception", named_error(error), error)
-    return "failed"
+    return RunStatus.FAILED
 
 
 def _result(run: Prepared, outcome: TrainingResult) -> dict[str, Any]:

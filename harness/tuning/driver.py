@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.errors import ConfigError
 from harness.execution.runner import Progressed
 from harness.experiment.spec import RunSpec
+from harness.training.run_status import RunStatus
 from harness.tuning.run_lookup import RunLookup, Scored
 from harness.tuning.study import DIVERGED, FAILED, Ending, TuningStudy
 
@@ -114,8 +115,10 @@ class Driver:
 
     @staticmethod
     def _is_due(trial: _Trial, known: Scored) -> bool:
-        """Whether a committed run is to be done again: it was pruned, or failed and is retried."""
-        return known.status == "stopped" or (known.status == "failed" and trial.again)
+        """Whether a run is to be done again: pruned or damaged, or it failed and is retried."""
+        if known.status == RunStatus.FAILED:
+            return trial.again
+        return known.status in (RunStatus.STOPPED, RunStatus.DAMAGED)
 
     @staticmethod
     def _begin(study: TuningStudy) -> _Trial:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.analysis.rescored import rescored
-from harness.errors import StoreError
-from harness.execution.runner import failure
-from harness.execution.store import Store, read_json
+from harness.execution.store import Store
 from harness.tracking.studies import FOLDER
+from harness.training.run_result import DamagedRunError, read_run
+from harness.training.run_status import FAILURES, RunStatus
 
 
 def trial_store(results: Path, experiment: str) -> Store:
@@ -22,7 +22,7 @@ class Scored:
     """What a search may know of a committed run: nothing of test.
 
     Attributes:
-        status: ``done``, ``diverged``, ``stopped`` or ``failed``.
+        status: ``done``, ``diverged``, ``stopped``, ``failed`` or ``damaged``.
         val: Its metrics on val.
         seconds: What it cost.
         reason: Why it is not done, or empty.
@@ -42,6 +42,9 @@ class RunLookup:
         ordinary: Where all others are.
         metric: Label of what the search goes by: of a run that was done when another was asked for,
             it is computed from its stored predictions of val.
+
+    Attributes:
+        damaged: By key, what is wrong with runs that were looked up and are not as written.
     """
 
     def __init__(self, trials: Store, ordinary: Store, metric: str = "") -> None:
@@ -50,29 +53,29 @@ class RunLookup:
         self._paths = {
             stored.key: stored.path
             for store in (ordinary, trials)
-            for stored in store.runs().values()
+            for stored in store.runs(hollow=True).values()
         }
         self._read: dict[str, Scored] = {}
+        self.damaged: dict[str, str] = {}
 
     def add(self, key: str, path: Path) -> Scored:
-        """Note a run that was committed now, and return it.
-
-        Raises:
-            StoreError: It is damaged.
-        """
+        """Note a run that was committed now, and return it."""
         self._paths[key] = path
-        self._read[key] = scored(path, self._metric)
+        self._read[key] = self._scored(key, path)
         return self._read[key]
 
     def find(self, key: str) -> Scored | None:
-        """Return a committed run, or None.
-
-        Raises:
-            StoreError: It is damaged.
-        """
+        """Return a committed run, or None."""
         if key not in self._read and key in self._paths:
-            self._read[key] = scored(self._paths[key], self._metric)
+            self._read[key] = self._scored(key, self._paths[key])
         return self._read.get(key)
+
+    def _scored(self, key: str, path: Path) -> Scored:
+        try:
+            return scored(path, self._metric)
+        except DamagedRunError as error:
+            self.damaged[key] = f"{path} is damaged: {error.what}"
+            return Scored(RunStatus.DAMAGED, {}, 0.0, error.what)
 
     def clear(self, key: str) -> None:
         """Make room for another attempt at a run of a trial that is not done."""
@@ -86,19 +89,16 @@ def scored(path: Path, metric: str = "") -> Scored:
     """Return a committed run as a search sees it, with a metric that its result may not hold.
 
     Raises:
-        StoreError: It is damaged.
+        DamagedRunError: It is not as it was written.
     """
-    if not (path / "result.json").exists():
-        return Scored("failed", {}, 0.0, failure(path))
-    result = read_json(path / "result.json")
-    try:
-        status, seconds = str(result["status"]), float(result["cost"]["seconds"])
-        val = result["metrics"].get("val", {})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged ({error!r}); delete it and tune again") from None
-    if metric and status == "done" and val and metric not in val:
-        found, _ = rescored(str(path), [metric], result, ("val",))
+    run = read_run(path)
+    if run.status in FAILURES:
+        return Scored(RunStatus.FAILED, {}, 0.0, run.reason)
+    values = run.values
+    val = values["metrics"].get("val", {})
+    if metric and run.status == RunStatus.DONE and val and metric not in val:
+        found, _ = rescored(str(path), [metric], values, ("val",))
         value = found.get(f"val_{metric}", math.nan)
         val = {**val, metric: None if math.isnan(value) else value}
-    why = "" if status in ("done", "stopped") else failure(path)
-    return Scored(status, val, seconds, why)
+    why = run.reason if run.status == RunStatus.DIVERGED else ""
+    return Scored(run.status, val, values["cost"]["seconds"], why)

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harness.errors import StoreError
 from harness.metrics import COUNTS
 from harness.tracking import studies
+from harness.training.run_status import RunStatus
 from harness.tuning.run_lookup import RunLookup, Scored
 from harness.tuning.study import DIVERGED, FAILED, TuningStudy, best_of, retried
 from harness.tuning.tuned import SearchResult, Value
@@ -147,10 +147,8 @@ def _state(trial: "FrozenTrial") -> str:
 
 def _found(lookup: RunLookup, key: str) -> Scored | None:
     """Return a run that a trial asked for, or None where somebody has deleted it since."""
-    try:
-        return lookup.find(key)
-    except StoreError:
-        return None
+    run = lookup.find(key)
+    return None if run is None or run.status == RunStatus.DAMAGED else run
 
 
 def _means(runs: Sequence[Scored]) -> dict[str, float]:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from harness.errors import ConfigError, StoreError
-from harness.execution.store import Store, read_json, write_atomically
+from harness.execution.store import Store, read_json
 from harness.experiment.expand import Plan, Remark
 from harness.experiment.spec import RunSpec
 from harness.experiment.tune import tuned_name
+from harness.files import write_atomically
 from harness.tuning.searches import Search, searches_of
 
 FILE = "tuned.json"

@@ -7,6 +7,7 @@ from scipy import stats
 from harness.analysis.curves import confusion, learning_curves, most_confused, reliability
 from harness.analysis.images import read_predictions
 from harness.analysis.tables import load_results
+from tests.sealed import reseal
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def test_a_curve_is_the_mean_over_seeds_with_its_band(runs):
     for i, path in enumerate(nothing["path"]):
         text = f"step,train/loss,val/accuracy\n5,2,{0.1 * i}\n10,1,{0.2 * i}\n"
         (Path(path) / "history.csv").write_text(text)
+        reseal(Path(path))
     curve = learning_curves(nothing, "val/accuracy")
     assert curve["step"].tolist() == [5, 10]
     assert curve["fraction"].tolist() == [0.5, 1.0]
@@ -38,6 +40,7 @@ def test_seeds_of_other_budgets_share_one_axis_and_every_mean_is_of_all(runs):
         steps = [*range(20, total, 20), total]
         rows = [f"{step},1,{0.1 * i + 0.5 * step / total}" for step in steps]
         (Path(path) / "history.csv").write_text("\n".join(["step,train/loss,val/accuracy", *rows]))
+        reseal(Path(path))
         lines.append(steps)
     curve = learning_curves(nothing, "val/accuracy")
     assert curve["n"].unique().tolist() == [4]
@@ -53,6 +56,7 @@ def test_a_band_of_a_share_stays_within_a_share(runs):
     for i, path in enumerate(nothing["path"]):
         text = f"step,train/loss,val/accuracy\n5,{5 * i},{float(i > 0)}\n10,{5 * i},0.9\n"
         (Path(path) / "history.csv").write_text(text)
+        reseal(Path(path))
     assert learning_curves(nothing, "val/accuracy")["high"].max() <= 1.0
     assert learning_curves(nothing, "train/loss")["high"].max() > 15
 
@@ -61,6 +65,7 @@ def test_runs_without_a_history_are_left_out(runs):
     nothing = runs[runs["recipe"] == "nothing"]
     (Path(nothing["path"].iloc[0]) / "history.csv").unlink()
     (Path(nothing["path"].iloc[1]) / "history.csv").write_text("step,val/balanced_accuracy\nx,y\n")
+    reseal(Path(nothing["path"].iloc[1]))
     assert learning_curves(nothing, "val/balanced_accuracy")["n"].unique().tolist() == [2]
     assert learning_curves(nothing, "val/no_such_metric").empty
 

@@ -18,6 +18,7 @@ from harness.execution.store import Store
 from harness.experiment.spec import RunSpec
 from harness.metrics import metric_of
 from tests.benchmarks.decisions import generate
+from tests.sealed import reseal
 
 SMALL = {"factors": {}, "recipes": {"sampled": ["weighted_sampler"], "mix": ["mixup"]}}
 RULES = tuple(
@@ -61,6 +62,7 @@ def change(store: Store, spec: RunSpec, **arrays: np.ndarray) -> None:
     file = store.runs()[spec.key].path / "predictions.npz"
     file.unlink()
     np.savez_compressed(file, **kept)
+    reseal(file.parent)
 
 
 def test_values_are_those_of_bayes_rule_and_of_scikit_learn(
@@ -153,8 +155,9 @@ def test_a_rule_that_cannot_be_fitted_says_why_and_has_no_value(tmp_path: Path) 
 def test_without_val_what_is_fitted_says_so(tmp_path: Path) -> None:
     store, specs = made(tmp_path)
     for spec in specs:
-        nothing = {"val_labels": np.empty(0, np.int64), "val_probabilities": np.empty((0, 5))}
-        change(store, spec, **nothing)
+        folder = store.runs()[spec.key].path
+        result = json.loads((folder / "result.json").read_text())
+        reseal(folder, metrics={"test": result["metrics"]["test"]})
     found = decide(store, specs)
     known = found.table.groupby("rule")["value"].count()
     assert known["prior"] == len(specs)
@@ -170,6 +173,7 @@ def test_an_old_result_that_does_not_tell_the_prior_is_not_adjusted(
     old = json.loads(file.read_text())
     del old["delivered"]
     file.write_text(json.dumps(old))
+    reseal(file.parent)
     found = decide(store, specs)
     assert (specs[0].key, "prior") not in found.fitted
     assert (specs[0].key, "argmax") in found.fitted
@@ -184,7 +188,7 @@ def test_damaged_predictions_are_said_and_left_out(results: tuple[Store, list[Ru
     broken.write_bytes(b"PK")
     found = decide(store, specs)
     assert len(found.unread) == 1
-    assert f"{broken.parent.name}/predictions.npz cannot be read" in found.unread[0]
+    assert f"{broken.parent.name} is damaged: predictions.npz" in found.unread[0]
     assert specs[0].key not in set(found.table["key"])
 
 

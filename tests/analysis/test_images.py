@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from harness.analysis.images import (
 from harness.analysis.tables import load_results
 from harness.errors import StoreError
 from harness.metrics import STANDARD, Split, evaluate, metric_of
+from tests.sealed import reseal
 
 COUNTS = np.array([300, 150, 50, 30, 10, 4])
 
@@ -130,16 +133,18 @@ def test_a_run_whose_predictions_are_gone_is_named_and_the_rest_is_used(make, co
         file.write_bytes(content)
     read = image_scores(runs, "accuracy")
     assert len(read.unread) == 1
-    assert f"{file.parent.name}/{file.name} cannot be read" in read.unread[0]
+    assert f"{file.parent.name}/{file.name} " in read.unread[0]
     assert str(file.parent.parent) not in read.unread[0]
     ((_, scores),) = read.scores.items()
     assert scores.keys() == set(runs["key"].iloc[1:])
 
 
-def test_predictions_without_the_arrays_are_named(tmp_path):
-    np.savez(tmp_path / "predictions.npz", something=np.zeros(3))
-    with pytest.raises(StoreError, match="cannot be read"):
-        read_predictions(tmp_path)
+def test_predictions_without_the_arrays_are_named(make):
+    path = Path(load_results(make().store.path)["path"].iloc[0])
+    np.savez(path / "predictions.npz", something=np.zeros(3))
+    reseal(path)
+    with pytest.raises(StoreError, match=r"predictions\.npz has no test labels"):
+        read_predictions(path)
 
 
 def test_another_test_set_is_not_mixed_in(make):
@@ -149,5 +154,6 @@ def test_another_test_set_is_not_mixed_in(make):
         arrays = {name: stored[name] for name in stored.files}
     arrays["test_rows"] = arrays["test_rows"] + 1
     np.savez(f"{runs['path'].iloc[1]}/predictions.npz", **arrays)
+    reseal(Path(runs["path"].iloc[1]))
     read = image_scores(runs, "accuracy")
     assert "another test set" in read.unread[0]

@@ -19,6 +19,7 @@ from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from harness.registry import metrics
 from tests.analysis.conftest import FILE
+from tests.sealed import reseal
 
 PLUGIN = '''
 from typing import Annotated
@@ -26,6 +27,7 @@ from typing import Annotated
 from pydantic import Field
 
 from harness.metrics.base import Metric, Split, metric
+from tests.sealed import reseal
 
 
 @metric("recall_at_least")
@@ -102,6 +104,7 @@ def test_two_classes_show_the_rare_one_also_of_results_of_before(make):
             for name in [name for name in values if name.startswith(("rare_", "macro_average"))]:
                 del values[name]
         file.write_text(json.dumps(result))
+        reseal(file.parent)
     table = runs_table(made.store, made.specs)
     for _, row in table.iterrows():
         p, labels = predicted(row)
@@ -134,14 +137,13 @@ def test_the_answer_of_two_classes_says_what_becomes_of_the_rare_one(make):
     assert "class ill" in said
 
 
-def test_predictions_that_are_gone_leave_the_rest_of_a_run(make):
+def test_a_run_whose_predictions_are_gone_is_damaged(make):
     made = make(keys={"factors": {}, "seeds": 1})
     (file,) = made.store.path.glob("*/predictions.npz")
     file.write_bytes(b"no")
     row = runs_table(made.store, made.specs, ["f_beta"]).iloc[0]
-    assert row["status"] == "done"
-    assert row["test_accuracy"] > 0
-    assert any("f_beta not computed" in note for note in row["notes"])
+    assert row["status"] == "damaged"
+    assert row["reason"].startswith("predictions.npz has 2 of ")
 
 
 def test_a_metric_that_makes_no_sense_for_the_classes_is_refused_at_plan_time():

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from harness.analysis.images import image_scores
 from harness.analysis.resting import resting
 from harness.analysis.tables import load_results
+from tests.sealed import reseal
 
 
 def of(make, metric="balanced_accuracy", **options):
@@ -32,6 +35,7 @@ def test_a_group_that_outweighs_the_others_counts_as_one(make):
             arrays = {name: stored[name] for name in stored.files}
         arrays["test_groups"][:20] = 999
         np.savez(f"{path}/predictions.npz", **arrays)
+        reseal(Path(path))
     (rests,) = resting(runs, "balanced_accuracy").values()
     assert list(rests.few) == [("a", "one of 4 groups mostly")]
 

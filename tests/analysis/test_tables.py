@@ -12,6 +12,7 @@ from harness.errors import StoreError
 from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
+from tests.sealed import reseal
 
 
 def test_runs_are_read_as_they_were_written(
@@ -51,10 +52,15 @@ def test_runs_are_read_as_they_were_written(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("{", "cannot be read"),
-        ("{}", "result.json lacks 'metrics'"),
-        ('{"metrics": {}, "status": "done"}', "has no metrics of test"),
-        ('{"metrics": 3, "status": "done", "cost": 1}', "result.json lacks"),
+        ("{", "Invalid JSON"),
+        ("{}", "result.json: status: Field required"),
+        (
+            '{"metrics": {}, "status": "done", "cost": {"seconds": 1}, "notes": []}',
+            "has no metrics of test",
+        ),
+        ('{"status": "done", "cost": {}, "notes": [], "metrics": 3}', "result.json: metrics"),
+        ('{"status": "done", "cost": {}, "notes": [1], "metrics": {}}', "result.json: notes.0"),
+        ("[]", "result.json"),
         ('{"schema": 99}', "is of schema 99, and this version reads 1"),
     ],
 )
@@ -70,7 +76,8 @@ def test_a_damaged_run_is_a_row_that_says_why(
     (row,) = runs_table(store, [spec]).to_dict("records")
     assert row["status"] == "damaged"
     assert why in row["reason"]
-    assert f"delete {path} and run again" in row["reason"]
+    assert row["path"] == str(path)
+    assert "--retry-failed" in row["reason"]
 
 
 def test_why_a_run_is_not_done(make: Callable[..., Any]) -> None:
@@ -95,8 +102,10 @@ def test_a_run_whose_spec_is_gone_is_left_out_with_a_warning(make: Callable[...,
     made = make()
     paths = sorted(made.store.path.glob("*-s0-*"))
     (paths[0] / "spec.json").unlink()
-    (paths[1] / "spec.json").write_text(json.dumps({"plugins": ["no_such_module"]}))
-    with pytest.warns(UserWarning, match=r"left out: .*spec\.json cannot be read"):
+    spec = json.loads((paths[1] / "spec.json").read_text())
+    (paths[1] / "spec.json").write_text(json.dumps({**spec, "plugins": ["no_such_module"]}))
+    reseal(paths[1])
+    with pytest.warns(UserWarning, match=r"left out: .*spec\.json is missing"):
         table = harness.load_results(made.store.path)
     assert len(table) == len(made.specs) - 2
     _, unreadable = stored_specs(made.store)

@@ -85,10 +85,10 @@ class Generator:
                 for step in (10, 20, 30)
             ]
         )  # fmt: skip
-        folder.write_json("result.json", self._result(spec, status, metrics) | changes)
         versions = {"torch": "2.14.1", "numpy": "2.4.6"}
         env = {"harness": "0.1.0", "python": "3.11.7", "versions": versions, "commit": "abc1234"}
         folder.write_json("env.json", env)
+        folder.write_result(self._result(spec, status, metrics) | changes)
         return self._store.commit(spec, path)
 
     def _result(self, spec: RunSpec, status: str, metrics: dict[str, Any]) -> dict[str, Any]:

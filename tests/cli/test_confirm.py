@@ -15,6 +15,7 @@ from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from tests.benchmarks.generated import Generator
+from tests.sealed import reseal
 
 FILE = """\
 name: it
@@ -96,7 +97,7 @@ def test_t02_the_choice_is_not_read_off_test(confirm):
     for path in Path("results/it").glob("*/result.json"):
         result = json.loads(path.read_text())
         result["metrics"]["test"]["balanced_accuracy"] *= -1
-        path.write_text(json.dumps(result))
+        reseal(path.parent, metrics=result["metrics"])
     choice = reporting.choose(load("it.yaml"), Path("results"))
     assert list(choice.recipes.values()) == ["sampled"]
 

@@ -55,9 +55,9 @@ def commit(spec, seconds=None, status="done"):
     path = Path("results", "it", f"{spec.slug}-{spec.key}")
     path.mkdir(parents=True)
     if seconds is None:
-        (path / "error.json").write_text("{}")
+        (path / "error.json").write_text(json.dumps({"message": "it broke"}))
     else:
-        result = {"status": status, "cost": {"seconds": seconds}}
+        result = {"status": status, "metrics": {"test": {}}, "cost": {"seconds": seconds}}
         (path / "result.json").write_text(json.dumps(result))
     return path
 
@@ -160,7 +160,7 @@ def test_a_run_that_diverged_or_cannot_be_read_is_not_called_done(plan):
     (commit(runs[2], seconds=60.0) / "result.json").write_text('{"status": "do')
     text = plan("it.yaml")
     assert "22 runs: 19 to do, 1 done, 0 failed, 1 diverged, 1 damaged" in text
-    assert "1 run cannot be read: harness run says which" in text
+    assert "1 run is damaged: harness run says which" in text
     assert "from 1 run done (60.0 s each)" in text
     states = [run["state"] for run in json.loads(plan("it.yaml", "--json"))["runs"][:4]]
     assert states == ["done", "diverged", "damaged", "to do"]

@@ -25,6 +25,7 @@ from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import Training
 from harness.strategies.mixup import MixUp
 from tests.conftest import tiny
+from tests.sealed import reseal
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,7 @@ def test_the_command_says_it(
         env = json.loads(path.read_text())
         env["versions"]["torch"] = f"9.{path.parent.name[-12:]}"
         path.write_text(json.dumps(env))
+        reseal(path.parent)
     with pytest.raises(SystemExit):
         main(command)
     assert "made with different versions: image_folder, tiny_cnn" in " ".join(

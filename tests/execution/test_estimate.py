@@ -55,6 +55,7 @@ class Scripted:
                 "metrics": {"val": {"n": 10}, "test": {"n": 20}},
                 "cost": {
                     "startup_seconds": 0.0,
+                    "seconds": 1.0,
                     "prepare_seconds": 1.5,
                     "train_seconds": each * steps,
                     "evaluate_seconds": 0.5,

@@ -17,6 +17,7 @@ from harness.execution.merge import Merged, merge
 from harness.execution.store import Store
 from harness.experiment.spec import RunSpec
 from tests.conftest import tiny
+from tests.sealed import reseal
 
 GRID: dict[str, Any] = tiny(
     factors={"smote": ["none", "smote"], "mixup": ["none", "mixup"]}, seeds=2
@@ -102,7 +103,7 @@ def one_of(folder: Path) -> Path:
 def change_metric(path: Path) -> None:
     result = json.loads((path / "result.json").read_text())
     result["metrics"]["test"]["accuracy"] += 1e-16 + 1e-3
-    (path / "result.json").write_text(json.dumps(result))
+    reseal(path, metrics=result["metrics"])
 
 
 def change_prediction(path: Path) -> None:
@@ -110,6 +111,17 @@ def change_prediction(path: Path) -> None:
         arrays = dict(stored)
     arrays["test_probabilities"] = np.nextafter(arrays["test_probabilities"], 2)
     np.savez_compressed(path / "predictions.npz", allow_pickle=False, **arrays)
+    reseal(path)
+
+
+def change_history(path: Path) -> None:
+    (path / "history.csv").write_text("step\n8\n")
+    reseal(path)
+
+
+def lose_confusion(path: Path) -> None:
+    (path / "confusion.csv").unlink()
+    reseal(path)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +129,8 @@ def change_prediction(path: Path) -> None:
     [
         (change_metric, r"result\.json"),
         (change_prediction, r"predictions\.npz"),
-        (lambda path: (path / "history.csv").write_text("step\n8\n"), r"history\.csv"),
-        (lambda path: (path / "confusion.csv").unlink(), r"confusion\.csv"),
+        (change_history, r"history\.csv"),
+        (lose_confusion, r"confusion\.csv"),
     ],
 )
 def test_two_different_results_of_a_run_are_refused_and_nothing_is_copied(
@@ -141,7 +153,7 @@ def test_the_same_result_with_other_costs_is_the_same(parts: list[Path], tmp_pat
     result = json.loads((twin / "result.json").read_text())
     result["cost"]["seconds"] = 1e6
     result["device"]["name"] = "another"
-    (twin / "result.json").write_text(json.dumps(result))
+    reseal(twin, cost=result["cost"], device=result["device"])
     assert merge(tmp_path / "all", parts) == (Merged("tiny", 8, 0, 0),)
 
 
@@ -222,6 +234,7 @@ def test_a_folder_that_holds_another_run_than_its_name_says_is_refused(
     path = one_of(parts[0])
     spec = json.loads((path / "spec.json").read_text())
     (path / "spec.json").write_text(json.dumps({**spec, "key": "0" * 12}))
+    reseal(path)
     with pytest.raises(StoreError, match="is of another run"):
         merge(tmp_path / "all", parts)
 

@@ -3,6 +3,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +29,6 @@ from harness.execution.runner import (
     Message,
     Progressed,
     run,
-    status_of,
 )
 from harness.execution.signals import Interrupted, exit_code
 from harness.execution.store import Store
@@ -36,6 +36,7 @@ from harness.execution.weights import WeightKeeper
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
+from harness.training.run_result import outcome_of
 from harness.training.rundir import RunDir
 
 PLUGIN = '''
@@ -236,7 +237,9 @@ def test_a_run_that_ended_in_time_is_not_overdue_however_late_the_driver_hears_o
     spec = make_spec()
     job = Job(spec, store.begin(spec))
     if wrote != "nothing":
-        (job.attempt / wrote).write_text('{"status": "done", "kind": "exception", "message": "x"}')
+        result = {"status": "done", "metrics": {"test": {}}, "cost": {"seconds": 1.0}}
+        text = result if wrote == "result.json" else {"kind": "exception", "message": "x"}
+        (job.attempt / wrote).write_text(json.dumps(text))
     slot = gone(0)
     slot.jobs, slot.begun = {spec.key: job}, {spec.key: time.monotonic() - 100}
     executor = Local(Layout((), "cpu"), timeout=8.0)
@@ -398,7 +401,8 @@ class Ends:
             value = self._scores[job.spec.recipe]
             metrics = {"val": {"balanced_accuracy": value}} if value is not None else {}
             (job.attempt / "spec.json").write_text(json.dumps(job.spec.to_json()))
-            result = {"status": "done", "metrics": metrics}
+            cost = {"seconds": 1.0}
+            result = {"status": "done", "metrics": {**metrics, "test": {}}, "cost": cost}
             (job.attempt / "result.json").write_text(json.dumps(result))
             (job.attempt / "model.pt").write_bytes(bytes(1000))
             yield job, Finished("done")
@@ -561,7 +565,7 @@ def test_a_killed_run_goes_on_while_it_gets_further_and_fails_when_it_does_not(
     assert "resumed from step" in json.loads((path / "result.json").read_text())["notes"][0]
     assert "the process of this run ended; this attempt goes on" in (path / "log.txt").read_text()
     assert summary.statuses[by_recipe["bad"].key] == "failed"
-    assert status_of(summary.paths[by_recipe["bad"].key]) == "killed"
+    assert outcome_of(summary.paths[by_recipe["bad"].key])[0] == "killed"
 
 
 DIES = """
@@ -597,7 +601,7 @@ def test_i19_a_run_that_hangs_is_ended_and_others_are_not_blamed(
     (reason,) = summary.failures.values()
     assert reason == "not done after 8 s (--run-timeout); its process was ended"
     bad = next(stored.path for stored in store.runs().values() if stored.failed)
-    assert status_of(bad) == "timeout"
+    assert outcome_of(bad)[0] == "timeout"
 
 
 HANGS = """
@@ -620,7 +624,8 @@ def test_a_result_that_was_whole_when_its_process_died_counts(
     assert whole(path) is None
     (path / "result.json").write_text('{"status": "do')
     assert whole(path) is None
-    (path / "result.json").write_text('{"status": "done"}')
+    whole_result = {"status": "done", "metrics": {"test": {}}, "cost": {"seconds": 1.0}}
+    (path / "result.json").write_text(json.dumps(whole_result))
     assert whole(path) == "done"
 
 
@@ -667,3 +672,59 @@ def test_i04_asked_twice_it_ends_at_once(
         run(specs, store, Inline("cpu"), [Asks()])
     assert asked.value.at_once
     assert list((store.path / ".running").iterdir()) == []
+
+
+class Deletes:
+    """An executor during whose first job somebody deletes a folder."""
+
+    slots = 1
+
+    def __init__(self, which: Callable[[Job], Path]) -> None:
+        self._which = which
+
+    def execute(self, jobs: Iterator[Job], judge: Any = None) -> Iterator[tuple[Job, Message]]:
+        for number, job in enumerate(jobs):
+            if number == 0:
+                shutil.rmtree(self._which(job))
+            else:
+                RunDir(job.attempt).write_error("exception", "as told")
+            yield job, Finished("done" if number == 0 else "failed")
+
+    def halt(self) -> None:
+        """Nothing runs."""
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def test_an_attempt_that_is_deleted_under_way_fails_alone(
+    make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs[:2]
+    summary = run(specs, store, Deletes(lambda job: job.attempt))
+    assert list(summary.statuses.values()) == ["failed", "failed"]
+    assert "were deleted while it was under way" in summary.failures[specs[0].key]
+    assert summary.failures[specs[1].key] == "as told"
+    assert all(run.failed for run in store.runs().values())
+
+
+def test_results_that_are_deleted_under_way_end_the_grid_with_one_message(
+    make_experiment: Callable[..., Experiment], store: Store
+) -> None:
+    specs = expand(make_experiment(**GRID)).runs[:2]
+    with pytest.raises(StoreError, match="tiny is gone: it was deleted or moved"):
+        run(specs, store, Deletes(lambda job: store.results))
+    assert not store.results.exists()
+
+
+def test_a_run_whose_folder_is_deleted_is_told_as_failed_and_not_raised(
+    make_spec: Callable[..., RunSpec], store: Store
+) -> None:
+    spec = make_spec()
+    for executor in (Inline("cpu"), slots(1)):
+        job = Job(spec, store.begin(spec))
+        heard = []
+        for _, message in executor.execute(iter([job])):
+            shutil.rmtree(job.attempt, ignore_errors=True)
+            heard.append(message)
+        assert heard[-1] == Finished("failed")

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from harness.errors import StoreError
-from harness.execution.store import Store, read_json, write_atomically
+from harness.execution.store import Store, read_json
 from harness.experiment.spec import RunSpec
+from harness.files import write_atomically
 
 MakeSpec = Callable[..., RunSpec]
 
@@ -295,3 +296,39 @@ def test_a_run_set_aside_by_a_driver_that_was_killed_is_put_back(
     store.create()
     assert not store.runs()[spec.key].failed
     assert store.is_done(spec.key)
+
+
+def test_names_that_differ_in_case_alone_do_not_share_a_folder(store: Store) -> None:
+    with pytest.raises(StoreError, match="has an experiment 'tiny', and on Windows"):
+        Store(store.results, "Tiny").create()
+    store.create()
+
+
+def test_a_path_is_no_longer_than_the_system_takes(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    assert store.folder_of(spec, None).name == f"{spec.slug}-{spec.key}"
+    longest = len(str(store.path)) + 40
+    short = store.folder_of(spec, longest)
+    assert len(str(short / "predictions.npz")) <= longest
+    assert short.name.endswith(f"-{spec.key}")
+    assert store.folder_of(spec, 10).name == f"r-{spec.key}"
+
+
+def test_a_run_that_was_deleted_by_half_is_told_apart(store: Store, make_spec: MakeSpec) -> None:
+    spec = make_spec()
+    where = store.commit(spec, attempt(store, spec, result={}))
+    (where / "result.json").unlink()
+    assert store.runs() == {}
+    assert store.runs(hollow=True)[spec.key].hollow
+    store.commit(spec, attempt(store, spec, result={}))
+    assert not store.runs(hollow=True)[spec.key].hollow
+
+
+def test_what_is_no_folder_in_the_place_of_a_run_gives_way(
+    store: Store, make_spec: MakeSpec
+) -> None:
+    spec = make_spec()
+    os.mkfifo(store.folder_of(spec))
+    where = store.commit(spec, attempt(store, spec, result={}))
+    assert (where / "result.json").is_file()
+    assert list((store.path / ".running").iterdir()) == []

@@ -283,6 +283,16 @@ def test_a_name_that_is_no_folder_name_is_refused(name):
     assert message.startswith("f.yaml:1: name: a name has up to 100 letters, digits and . _ -")
 
 
+@pytest.mark.parametrize("name", ["CON", "nul.csv", "lpt1", "com9.a.b", "q.", "a.b.."])
+def test_a_name_that_windows_has_no_folder_for_is_refused(name):
+    assert f"Windows has no folder '{name}'" in refused(f"name: {name}\ndatasets: [digits]")
+
+
+@pytest.mark.parametrize("name", ["console", "com", "com10", "q.a", "lpt0"])
+def test_a_name_that_only_looks_like_a_device_is_taken(name):
+    load({"name": name, "datasets": ["digits"]})
+
+
 @pytest.mark.parametrize("name", ["reference", "mlartifacts", "mlflow.db", "Optuna.db"])
 def test_a_name_that_the_results_folder_needs_itself_is_refused(name):
     assert "is a part of the results folder" in refused(f"name: {name}\ndatasets: [digits]")

@@ -326,7 +326,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_the_run_nothing(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr("harness.files.os.fsync", full)
     spec = make_spec(training=BUDGET)
     result = attempt(spec, tmp_path / "a", checkpoint_every=0.0)
     assert result["status"] == "done"

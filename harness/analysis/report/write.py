@@ -19,7 +19,7 @@ from harness.analysis.findings import Findings
 from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Block, Cell, Document, Figure, Table
 from harness.analysis.report.threshold_answer import sentences
-from harness.execution.store import write_atomically
+from harness.files import write_atomically
 from harness.text import csv_cell, storable
 
 SCHEMA = 1

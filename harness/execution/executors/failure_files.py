@@ -4,21 +4,20 @@ import contextlib
 import signal
 from pathlib import Path
 
-from harness.errors import StoreError
 from harness.execution.attempts import clear
 from harness.execution.runner import Job
-from harness.execution.store import read_json
-from harness.training.rundir import CHECKPOINTS, RunDir
+from harness.training.run_result import DamagedRunError, read_run
+from harness.training.run_status import FAILURES, RunStatus
+from harness.training.rundir import CHECKPOINTS, ERROR, RESULT, RunDir
 
 
 def whole(attempt: Path) -> str | None:
     """Return the status of a run whose last file is there, or None."""
-    with contextlib.suppress(StoreError, KeyError):
-        return str(read_json(attempt / "result.json")["status"])
-    with contextlib.suppress(StoreError):
-        read_json(attempt / "error.json")
-        return "failed"
-    return None
+    try:
+        status = read_run(attempt).status
+    except DamagedRunError:
+        return None
+    return RunStatus.FAILED if status in FAILURES else status
 
 
 def reached(attempt: Path) -> int:
@@ -31,6 +30,8 @@ def reached(attempt: Path) -> int:
 
 def again(job: Job, why: str) -> None:
     """Prepare the attempt of a process that ended to be gone on with."""
+    if not job.attempt.is_dir():
+        return
     clear(job.attempt)
     RunDir(job.attempt).log(f"{why}; this attempt goes on from its last checkpoint, if any")
 
@@ -55,7 +56,9 @@ def _how(exitcode: int | None) -> str:
 
 
 def _write(job: Job, kind: str, message: str) -> None:
-    for name in ("result.json", "error.json"):
+    if not job.attempt.is_dir():  # who commits it says that it was deleted
+        return
+    for name in (RESULT, ERROR):
         (job.attempt / name).unlink(missing_ok=True)
     folder = RunDir(job.attempt)
     folder.log(message)

@@ -184,7 +184,8 @@ def _end_with_parent() -> None:
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Send what this process prints, C libraries included, to the log of its run."""
-    with open(path, "ab") as log:
+    # whose folder may have been deleted
+    with open(path if path.parent.is_dir() else os.devnull, "ab") as log:
         saved = [os.dup(1), os.dup(2)]
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)

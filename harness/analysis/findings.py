@@ -9,8 +9,8 @@ import pandas as pd
 
 from harness.analysis import across, classes, compare, details, effects, tuned
 from harness.analysis.compare import Panel
-from harness.analysis.copies import Copies, copies
 from harness.analysis.deciding import Decided
+from harness.analysis.doubts import Doubt, Doubts, doubts, uncertain
 from harness.analysis.images import ImageScores, image_scores
 from harness.analysis.intervals import MARGIN
 from harness.analysis.resting import Resting, resting
@@ -67,9 +67,9 @@ class Findings:
         environments: Versions and machines, with how many runs each has.
         not_detailed: Recipes that were not read in detail.
         threshold: What decision rules make of the gains of the recipes that were read in detail.
-        copies: Test samples that are in train or val too, by panel that has some.
+        doubts: Why a gain is not certain of samples that nobody has seen, by panel.
         no_anew: Why there is no interval on new images, by panel.
-        resting: `resting.resting`: what is tested on few groups, where there are groups.
+        resting: `resting.resting`: what is tested on few groups, or samples.
         results: The results folder, absolute.
     """
 
@@ -99,15 +99,14 @@ class Findings:
     environments: pd.DataFrame = field(default_factory=pd.DataFrame)
     not_detailed: int = 0
     threshold: Threshold = field(default_factory=lambda: Threshold("", ARGMAX, ""))
-    copies: Mapping[Panel, Copies] = field(default_factory=dict)
+    doubts: Doubts = field(default_factory=dict)
     no_anew: Mapping[Panel, str] = field(default_factory=dict)
     resting: Mapping[Panel, Resting] = field(default_factory=dict)
     results: Path = field(default_factory=Path)
 
-    def certain_of_copies(self, panel: Panel) -> bool:
-        """Return whether no more than a few test samples are in train or val too."""
-        copied = self.copies.get(panel)
-        return copied is None or copied.certain
+    def uncertain(self, panel: Panel) -> list[Doubt]:
+        """Return why a gain is not called certain of samples that nobody has seen."""
+        return uncertain(self.doubts, panel)
 
     def command(self, verb: str) -> str:
         """Return the command line that has a verb done for this; no folder of this machine."""
@@ -233,10 +232,10 @@ def _compare(found: Findings, decided: Decided | None) -> Mapping[Panel, ImageSc
         decided: What the primary rule makes of the runs, where that is not argmax.
     """
     runs, metric = found.runs, found.metric
-    found.copies = copies(runs)
     detailed, found.not_detailed = details.in_detail(runs, found.board)
     read = image_scores(detailed, metric)
     found.no_anew, found.resting = read.none, resting(detailed, metric)
+    found.doubts = doubts(runs, metric, found.sample, found.resting)
     images: Mapping[Panel, ImageScores] = read.scores
     per_class = None
     if decided is not None:

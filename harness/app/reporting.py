@@ -1,6 +1,6 @@
 """What `harness report` and `harness confirm` do, also for a notebook."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +9,13 @@ import pandas as pd
 from rich.console import Console
 
 from harness.analysis.compare import Panel, chosen, differences, leaderboard
-from harness.analysis.copies import Copies, copies
+from harness.analysis.doubts import Doubts, doubts
 from harness.analysis.findings import CONFIRMED, Findings, command, find
 from harness.analysis.images import image_scores
 from harness.analysis.report.document import Document
 from harness.analysis.report.misses import worst_misses
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
-from harness.analysis.resting import Resting, resting
 from harness.analysis.tables import PANEL, runs_table, stored_specs
 from harness.analysis.threshold import under_primary
 from harness.analysis.tuned import Searched
@@ -321,15 +320,13 @@ class Confirmed:
         outcome: What was run.
         runs: From `harness.analysis.tables.runs_table`.
         gains: `harness.analysis.compare.differences` on the fresh seeds.
-        copies: Test samples that are in train or val too, by panel that has some.
-        resting: `harness.analysis.resting.resting`: what is tested on few groups.
+        doubts: Why a gain is not certain of samples that nobody has seen, by panel.
     """
 
     outcome: compose.ExperimentOutcome
     runs: pd.DataFrame
     gains: pd.DataFrame
-    copies: Mapping[Panel, Copies]
-    resting: Mapping[Panel, Resting]
+    doubts: Doubts
 
 
 def confirm(
@@ -358,4 +355,4 @@ def confirm(
         else decided.of_images(experiment.decisions.primary)
     )
     gains = differences(runs, metric, points / 100, images=images)
-    return Confirmed(outcome, runs, gains, copies(runs), resting(runs, metric))
+    return Confirmed(outcome, runs, gains, doubts(runs, metric))

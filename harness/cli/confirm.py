@@ -2,9 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from harness.analysis.compare import Panel
+from harness.analysis.doubts import uncertain
 from harness.analysis.intervals import BETTER, EXPLORATORY
 from harness.analysis.tables import records
 from harness.analysis.words import in_words, unit_of
@@ -39,10 +42,8 @@ def run(
     bad = not_done(done.outcome, done.runs)
     if as_json:
         gains = json.loads(done.gains.to_json(orient="records"))
-        of = {panel: rests for panel, rests in done.resting.items() if rests.few}
         for row in gains:
-            if rests := of.get((row["dataset"], row["reference"], row["model"])):
-                row["few_groups"] = {"classes": dict(rests.few), "share": rests.share}
+            row["doubts"] = [asdict(doubt) for doubt in done.doubts.get(_panel(row), ())]
         print_json({"confirmed": gains, "failed": bad, "runs": len(done.runs)})
     else:
         _show(done, experiment.metric)
@@ -51,18 +52,16 @@ def run(
     sys.exit(1 if bad else 0)
 
 
+def _panel(row: Mapping[str, Any]) -> Panel:
+    return row["dataset"], row["reference"], row["model"]
+
+
 def _show(done: reporting.Confirmed, metric: str) -> None:
     unit = unit_of(metric)
     for row in records(done.gains):
         interval = unit.interval(row["low"], row["high"], "no interval, exploratory")
-        of = (row["dataset"], row["reference"], row["model"])
-        copied, rests = done.copies.get(of), done.resting.get(of)
-        limits = []
-        if copied and not copied.certain:
-            limits.append(f"not certain of new ones: {copied.said('sample')}")
-        if rests and not rests.certain:
-            limits.append(f"not certain of other groups: {rests.said()}")
-        held = "; ".join([f"repeated, but {limits[0]}", *limits[1:]]) if limits else "confirmed"
+        limits = [doubt.short() for doubt in uncertain(done.doubts, _panel(row))]
+        held = f"repeated, but {'; '.join(limits)}" if limits else "confirmed"
         verdict = {
             BETTER: held,
             EXPLORATORY: "exploratory: three seeds or more make a claim",

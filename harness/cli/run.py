@@ -7,12 +7,14 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from harness.analysis.details import environments, mixed, remarks
-from harness.analysis.tables import runs_table
+from harness.analysis.doubts import doubts
+from harness.analysis.tables import PANEL, runs_table
 from harness.app import compose
 from harness.app.deciding import MOST_DECIDED, Compared, compared
 from harness.app.options import Options
@@ -70,10 +72,16 @@ def as_values(found: Compared) -> dict[str, Any]:
         {"dataset": dataset, "reference": reference, "model": model, "recipe": recipe, "said": text}
         for (dataset, reference, model), (recipe, text) in found.said().items()
     ]
+    doubted = [
+        {**dict(zip(PANEL, panel, strict=True)), **asdict(doubt)}
+        for panel, reasons in doubts(found.runs, found.threshold.metric).items()
+        for doubt in reasons
+    ]
     return {
         "rule": found.threshold.primary,
         "leaderboard": json.loads(found.board.to_json(orient="records")),
         "threshold": said,
+        "doubts": doubted,
     }
 
 
@@ -129,6 +137,7 @@ def show(found: Compared, outcome: compose.ExperimentOutcome, bad: list[dict[str
     _footnotes(found, outcome)
     for text in found.notes:
         out.print(f"note: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    _doubts(runs, metric)
     if outcome.summary.weights_dropped:
         out.print(
             f"{outcome.summary.weights_dropped} runs kept no weights: the cap weights_gb is reached"
@@ -161,6 +170,14 @@ def show(found: Compared, outcome: compose.ExperimentOutcome, bad: list[dict[str
         ours = shlex.join([_program(), "ui", "--results", str(outcome.store.results)])
         for line in (ours, f"or: {outcome.ui_command}"):
             out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _doubts(runs: Any, metric: str) -> None:
+    """Say why a gain above is not certain of samples that nobody has seen."""
+    for panel, reasons in doubts(runs, metric).items():
+        place = " · ".join(part for part in panel if part)
+        for doubt in reasons:
+            out.print(f"{place}: {doubt.sentence()}", style="yellow", soft_wrap=True)
 
 
 def _notes(runs: Any, outcome: compose.ExperimentOutcome) -> None:

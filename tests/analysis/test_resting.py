@@ -40,13 +40,23 @@ def test_a_group_that_outweighs_the_others_counts_as_one(make):
     assert list(rests.few) == [("a", "one of 4 groups mostly")]
 
 
-def test_many_groups_rest_on_none_and_no_groups_say_nothing(make):
+def test_many_groups_or_samples_are_no_reason_to_doubt(make):
     _, found = of(make, groups=2)
     (rests,) = found.values()
     assert not rests.few
     assert rests.certain
     _, found = of(make, groups=1)
-    assert found == {}
+    (rests,) = found.values()
+    assert (rests.few, rests.groups, rests.share) == ([], {}, 0.0)
+
+
+def test_without_groups_each_sample_is_one(make):
+    _, found = of(make, per_class=(50, 30, 2, 1))
+    (rests,) = found.values()
+    assert (
+        rests.said("image") == "50 % of the metric rests on one or two test images (c on 2, d on 1)"
+    )
+    assert not rests.certain
 
 
 def test_damaged_runs_are_left_to_those_who_read_their_figures(make):

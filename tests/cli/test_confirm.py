@@ -1,12 +1,10 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from harness.analysis.copies import Copies
-from harness.analysis.resting import Resting
+from harness.analysis.doubts import Doubt
 from harness.analysis.tables import load_results
 from harness.app import reporting
 from harness.cli import confirm as confirm_verb
@@ -176,22 +174,13 @@ def test_a_dataset_whose_runs_all_failed_is_named(confirm):
     assert choice.skipped == ("digits-lt10, tiny_cnn: no recipe has all its runs done",)
 
 
-@pytest.mark.parametrize(("few", "share"), [((), 0.0), ((("c", "1 group"),), 0.25)])
-def test_what_rests_on_one_group_is_not_called_confirmed(few, share, capsys):
+@pytest.mark.parametrize("certain", [True, False])
+def test_a_gain_about_which_there_are_doubts_is_not_called_confirmed(certain, capsys):
     panel = ("d", "", "m")
     row = {"recipe": "r", "gain": 0.1, "low": 0.05, "high": 0.15, "pairs": 3, "verdict": "better"}
     gains = pd.DataFrame([{"dataset": "d", "reference": "", "model": "m", **row}])
-    rests = {panel: Resting(("a", "c"), {}, few, share)}
-    done = reporting.Confirmed(None, pd.DataFrame(), gains, {}, rests)
-    confirm_verb._show(done, "accuracy")
+    found = {panel: [Doubt("30 of 90 are copies", "new rows", certain, "delete them")]}
+    confirm_verb._show(reporting.Confirmed(None, pd.DataFrame(), gains, found), "accuracy")
     said = capsys.readouterr().out
-    if few:
-        assert "repeated, but not certain of other groups: 25 % of the metric rests on" in said
-        assert ": confirmed" not in said
-        copied = {panel: Copies(9, 90)}
-        confirm_verb._show(replace(done, copies=copied), "accuracy")
-        said = capsys.readouterr().out
-        assert "not certain of new ones: 9 of 90 test samples are in train or val too; not" in said
-        assert "not certain of other groups: 25 % of the metric rests on" in said
-    else:
-        assert "3 fresh seeds: confirmed" in said
+    doubted = "3 fresh seeds: repeated, but not certain of new rows: 30 of 90 are copies"
+    assert ("3 fresh seeds: confirmed" if certain else doubted) in said

@@ -33,7 +33,7 @@ def answer(found: Findings) -> list[list[str]]:
     if not found.panels:
         return [["No run is done yet, so there is nothing to compare."]]
     parts = (
-        *(_headline, _threshold, _anew, _groups, _rare_class, _copies, _search, _confirmation),
+        *(_headline, _threshold, _anew, _doubts, _rare_class, _search, _confirmation),
         *(_factors, _dependence, _classes),
     )
     return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
@@ -135,14 +135,9 @@ def no_anew(found: Findings, panel: Panel) -> str:
     return f"For new {found.sample}s of this kind there is no interval: {why}." if why else ""
 
 
-def _groups(found: Findings, panel: Panel) -> Iterator[str]:
-    rests = found.resting.get(panel)
-    if rests is None or not rests.few:
-        return
-    if rests.certain:
-        yield f"Of that, {rests.said()}: what it says of them is of these groups."
-    else:
-        yield f"But {rests.said()}: that is not certain of other groups, however many the seeds."
+def _doubts(found: Findings, panel: Panel) -> Iterator[str]:
+    for doubt in found.doubts.get(panel, ()):
+        yield f"{doubt.sentence()}."
 
 
 def is_of_two(board: pd.DataFrame) -> bool:
@@ -170,13 +165,6 @@ def _rare_class(found: Findings, panel: Panel) -> Iterator[str]:
     yield f"Of the rarer class{f' {known}' if known else ''}, {joined(changes)}."
 
 
-def _copies(found: Findings, panel: Panel) -> Iterator[str]:
-    copied = found.copies.get(panel)
-    if copied is not None:
-        what = "Few, but" if copied.certain else "Not certain of new ones:"
-        yield f"{what} {copied.said(found.sample)}, which a model can learn by heart."
-
-
 def _search(found: Findings, panel: Panel) -> Iterator[str]:
     rows = of_panel(found.tuned, panel)
     for row in records(rows[rows["tuned"] == found.chosen.get(panel)]):
@@ -202,16 +190,12 @@ def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
             few = row["pairs"] < FEWEST_SEEDS
             more = "three seeds" if few else f"more test {found.sample}s"
             yield f"On fresh seeds it {compared(found, row)}; {more} would make it a claim."
-        elif row["verdict"] == BETTER and not found.certain_of_copies(panel):
-            copied = found.copies[panel].said(found.sample)
-            yield (
-                f"Repeated on fresh seeds, it {compared(found, row)}; not confirmed, for {copied}: "
-                "delete the copies, or keep them together with a group."
-            )
-        elif row["verdict"] == BETTER and (rests := found.resting.get(panel)) and not rests.certain:
+        elif row["verdict"] == BETTER and (doubts := found.uncertain(panel)):
+            said = "; ".join(doubt.said for doubt in doubts)
+            mend = "; ".join(doubt.mend for doubt in doubts)
             yield (
                 f"Repeated on fresh seeds, it {compared(found, row)}; not confirmed beyond this "
-                f"test set, where {rests.said()}."
+                f"test set: {said}. To be certain: {mend}."
             )
         elif row["verdict"] == BETTER:
             yield f"Confirmed on fresh seeds: it {compared(found, row)}."

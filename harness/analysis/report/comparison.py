@@ -163,13 +163,13 @@ def _board_caption(found: Findings, panel: Panel, rows: int) -> str:
     cut = f" The best {MOST_ROWS} of {rows} recipes." if rows > MOST_ROWS else ""
     unread = counted(found.not_detailed, "recipe was", "recipes were")
     left = f" Predictions of {unread} not read." if found.not_detailed else ""
-    none, rests = no_anew(found, panel), found.resting.get(panel)
-    of_few = f" {rests.said()}: not certain of others." if rests and rests.few else ""
+    none = no_anew(found, panel)
+    doubts = "".join(f" {doubt.sentence()}." for doubt in found.doubts.get(panel, ()))
     folds = " (corrected for folds)" if found.experiment.folds else ""
     return (
         f"Best {by} first; figures are of test but for val, means over seeds.{cut} Dots: one per "
         f"seed. Intervals are Student's{folds}, of paired differences, each by itself. "
-        f"{cells.LEGEND} ±{margin(found)}.{left}{f' {none}' if none else ''}{of_few}"
+        f"{cells.LEGEND} ±{margin(found)}.{left}{f' {none}' if none else ''}{doubts}"
     )
 
 

@@ -70,14 +70,9 @@ def _confirmation(found: Findings, panel: Panel) -> list[Block]:
         Column("fresh seeds"),
     ]
     caption = "Seeds that had no part in the choice. Only this is called confirmed."
-    limits = []
-    if not found.certain_of_copies(panel):
-        limits.append(found.copies[panel].said(found.sample))
-    if (rests := found.resting.get(panel)) and not rests.certain:
-        limits.append(f"{rests.said()}, which are the same ones at every seed")
-    if limits:
-        caption = "Seeds that had no part in the choice. They make nothing certain: "
-        caption += f"{'; '.join(limits)}."
+    if doubts := found.uncertain(panel):
+        said = "; ".join(doubt.said for doubt in doubts)
+        caption = f"Seeds that had no part in the choice. They make nothing certain: {said}."
     return [Table(columns, made, caption)]
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,12 @@ def data(found: Findings, document: Document) -> dict[str, Any]:
                 "certain": rests.certain,
             }
             for panel, rests in found.resting.items()
+            if rests.unit
+        ],
+        "doubts": [
+            {"dataset": panel[0], "reference": panel[1], "model": panel[2], **asdict(doubt)}
+            for panel, doubts in found.doubts.items()
+            for doubt in doubts
         ],
         "rule": found.rule,
         "threshold": _threshold(found),

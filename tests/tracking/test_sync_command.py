@@ -67,3 +67,14 @@ def test_a_run_that_cannot_be_read_ends_with_1(file, results, committer, specs, 
         tracking.sync(file, [], [], results)
     assert ended.value.code == 1
     assert f"not mirrored: {torn.name}" in capsys.readouterr().err
+
+
+def test_sync_summarises_recipes_of_runs_that_were_done_before(
+    file, results, committer, specs, read
+):
+    for spec in specs:
+        committer.commit(spec)
+    same = ["training.epochs=4", "training.batch_size=32", "training.momentum=0.8"]
+    tracking.sync(file, same, [], results)
+    kinds = [run.data.tags.get("harness.kind") for run in read(results).runs()]
+    assert kinds.count("recipe") == len({spec.recipe for spec in specs})

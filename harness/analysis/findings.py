@@ -17,6 +17,7 @@ from harness.analysis.resting import Resting, resting
 from harness.analysis.tables import DONE, GROUP, PANEL, measured, runs_table, stored_specs
 from harness.analysis.threshold import Threshold, not_decided, threshold, under_primary
 from harness.errors import StoreError, counted
+from harness.execution.search_results import SearchResult
 from harness.execution.store import Store
 from harness.experiment.canonical import canonical_json
 from harness.experiment.decisions import ARGMAX
@@ -182,7 +183,7 @@ def find(
     store: Store,
     margin: float = MARGIN,
     notes: Sequence[str] = (),
-    searched: Sequence[tuned.Searched] = (),
+    searched: Sequence[SearchResult] = (),
 ) -> Findings:
     """Return what the committed runs of an experiment say.
 

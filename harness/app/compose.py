@@ -25,6 +25,7 @@ from harness.execution.executors.local import Local
 from harness.execution.executors.resources import check_device, layout
 from harness.execution.progress import Display
 from harness.execution.runner import Executor, Listener, Summary, run
+from harness.execution.search_results import SearchResult
 from harness.execution.shard import parse, part_of
 from harness.execution.store import Store
 from harness.execution.weights import WeightKeeper
@@ -40,7 +41,7 @@ from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
 from harness.training.rundir import ERROR, RESULT
-from harness.tuning.tuned import SearchResult, found_of, with_tuned
+from harness.tuning.tuned import found_of, with_tuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,7 @@ class ExperimentOutcome:
     selected: tuple[RunSpec, ...]
     summary: Summary
     ui_command: str | None = None
-    found: tuple[SearchResult, ...] = ()
+    searched: tuple[SearchResult, ...] = ()
 
 
 def smoke(experiment: Experiment) -> Experiment:
@@ -156,8 +157,8 @@ def carry_out(
                     experiment, todo, store, executor, options, listeners, console, until
                 )
     command = ui_command(store.results) if address is not None and address.own else None
-    found = tuple(finding for _, finding in found_of(plan, store))
-    return ExperimentOutcome(plan, store, selected, summary, command, found)
+    results = tuple(result for _, result in found_of(plan, store))
+    return ExperimentOutcome(plan, store, selected, summary, command, results)
 
 
 def _hollow(store: Store, todo: Sequence[RunSpec]) -> Iterator[str]:

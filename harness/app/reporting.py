@@ -18,17 +18,15 @@ from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.tables import PANEL, runs_table, stored_specs
 from harness.analysis.threshold import under_primary
-from harness.analysis.tuned import Searched
 from harness.app import compose
 from harness.app.options import Options, check_options
 from harness.errors import ConfigError, DataError, StoreError, TrackingError, counted, listing
+from harness.execution.search_results import SearchResult, read
 from harness.execution.store import Store
 from harness.experiment.design import NOTHING
 from harness.experiment.expand import Plan
 from harness.experiment.schema import Experiment
-from harness.experiment.space import own_values
-from harness.experiment.spec import RunSpec, recipe_of
-from harness.experiment.tune import tuned_name
+from harness.experiment.spec import RunSpec
 from harness.tracking import summary
 from harness.training.run_status import RunStatus
 from harness.tuning import tuned
@@ -83,8 +81,7 @@ def report(
         HarnessError: No run was ever committed, or the folder cannot be read or written.
     """
     store = Store(results, experiment.name)
-    specs, notes, searches = asked(experiment, store)
-    searched = [_searched(experiment, search) for search in searches]
+    specs, notes, searched = asked(experiment, store)
     found = find(experiment, specs, store, points / 100, notes, searched)
     page = document(found, worst_misses(found, file_names, classes) if thumbnails else None)
     folder = store.path / FOLDER
@@ -132,7 +129,7 @@ def _note(page: Document) -> str:
 
 def asked(
     experiment: Experiment, store: Store
-) -> tuple[Sequence[RunSpec], list[str], Sequence[tuned.SearchResult]]:
+) -> tuple[Sequence[RunSpec], list[str], Sequence[SearchResult]]:
     """Return the planned runs, what to say beforehand, and what searches came to.
 
     Where the data is gone: the runs that are there, of each recipe and seed the newest.
@@ -146,12 +143,12 @@ def asked(
         kept = _newest(specs, store)
         older = counted(len(specs) - len(kept), "run")
         left = [f"{older} of other settings left out."] if len(kept) < len(specs) else []
-        return kept, [gone, *left, *unreadable], _of_recipes(experiment, tuned.read(store))
+        return kept, [gone, *left, *unreadable], _of_recipes(experiment, read(store))
     found = tuned.found_of(plan, store)
     outdated = tuned.outdated(plan, store, found)
     notes = [f"{text[0].upper()}{text[1:]}." for text in outdated]
     notes += [f"{text}." for text in plan.notes if text not in outdated]
-    return plan.runs, notes, [finding for _, finding in found]
+    return plan.runs, notes, [result for _, result in found]
 
 
 def _newest(specs: Sequence[RunSpec], store: Store) -> list[RunSpec]:
@@ -167,37 +164,15 @@ def _cell(spec: RunSpec) -> tuple[object, ...]:
     return *where, spec.recipe, spec.seed, spec.fold
 
 
-def _of_recipes(
-    experiment: Experiment, findings: Sequence[tuned.SearchResult]
-) -> list[tuned.SearchResult]:
-    """Return the findings of recipes that the file still has."""
+def _of_recipes(experiment: Experiment, results: Sequence[SearchResult]) -> list[SearchResult]:
+    """Return what came of searches of recipes that the file still has."""
     names = {recipe.name for recipe in experiment.recipes}
-    return [finding for finding in findings if finding.recipe in names]
-
-
-def _searched(experiment: Experiment, finding: tuned.SearchResult) -> Searched:
-    """Return what a search came to as a report takes it: with the recipe's own values."""
-    (recipe,) = (r for r in experiment.recipes if r.name == finding.recipe)
-    own = own_values(recipe_of(experiment.base, recipe.strategies), experiment.training)
-    won = {**finding.values, **finding.held} if finding.best else {}
-    return Searched(
-        dataset=finding.dataset,
-        model=finding.model,
-        recipe=finding.recipe,
-        tuned=tuned_name(finding.recipe),
-        values={path: (own[path], value) for path, value in won.items() if path in own},
-        trials=sum(finding.states.values()),
-        lost=sum(finding.states.values()) - finding.states["complete"],
-        default=_score(finding.default),
-        best=_score(finding.best),
-        own_best=bool(won) and all(own.get(path) == value for path, value in won.items()),
-        runs=finding.runs,
-        seconds=finding.seconds,
-    )
-
-
-def _score(value: tuned.Value | None) -> tuple[float, float | None] | None:
-    return None if value is None else (value.mean, value.sd)
+    spaces = {} if experiment.tuning is None else experiment.tuning.spaces
+    return [
+        result.of_space(spaces[result.recipe]) if result.recipe in spaces else result
+        for result in results
+        if result.recipe in names
+    ]
 
 
 @dataclass(frozen=True)

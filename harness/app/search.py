@@ -15,6 +15,7 @@ from harness.app.compose import ExperimentOutcome, say
 from harness.app.options import GRID_LIMIT, Options, check_options, make_executor
 from harness.datasets.base import forget
 from harness.errors import ConfigError, counted, did_you_mean, listing
+from harness.execution.search_results import SearchResult, write
 from harness.execution.store import Store
 from harness.experiment.design import NOTHING
 from harness.experiment.expand import Plan, expand
@@ -25,14 +26,12 @@ from harness.experiment.tune import tuned_name
 from harness.terminal import Terminal
 from harness.tracking.mirror import misses
 from harness.tracking.studies import StudyRecord
-from harness.tuning import tuned
 from harness.tuning.database import FILE, open_storage, told
 from harness.tuning.run_lookup import RunLookup, trial_store
 from harness.tuning.searches import Search, check_possible, searches_of
 from harness.tuning.session import Session, artifacts_of
 from harness.tuning.study import TuningStudy
-from harness.tuning.summary import finding_of, study_record
-from harness.tuning.tuned import SearchResult
+from harness.tuning.summary import result_of, study_record
 
 if TYPE_CHECKING:
     import optuna
@@ -41,18 +40,18 @@ SMOKE_TRIALS = 3
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What a search has come to.
+class TuneOutcome:
+    """What `harness tune` has come to.
 
     Attributes:
-        studies: Optuna's own studies, in the order of `findings`.
-        findings: What each came to.
+        studies: Optuna's own studies, in the order of `results`.
+        results: What each came to.
         failed: Trials that this command saw fail, each with its reason.
         outcome: The ordinary runs of the recipes, tuned and untuned.
     """
 
     studies: tuple["optuna.Study", ...]
-    findings: tuple[SearchResult, ...]
+    results: tuple[SearchResult, ...]
     failed: tuple[str, ...]
     outcome: ExperimentOutcome
 
@@ -66,7 +65,7 @@ def smoke(experiment: Experiment) -> Experiment:
     return replace(small, tuning=replace(small.tuning, trials=trials, seeds=seeds))
 
 
-def tune(experiment: Experiment, options: Options, console: Console) -> Searched:
+def tune(experiment: Experiment, options: Options, console: Console) -> TuneOutcome:
     """Search, then execute the recipes that won beside those they came from.
 
     Raises:
@@ -76,7 +75,7 @@ def tune(experiment: Experiment, options: Options, console: Console) -> Searched
     check_options(options)
     plan = _planned(experiment)
     searches = _selected(searches_of(plan), options.only)
-    studies, findings, failed = _search(plan, searches, options, console)
+    studies, results, failed = _search(plan, searches, options, console)
     cells = {search.group[:2] for search in searches}
     recipes = {search.recipe for search in searches}
     recipes |= {NOTHING, *map(tuned_name, recipes)}
@@ -86,7 +85,7 @@ def tune(experiment: Experiment, options: Options, console: Console) -> Searched
         return cell in cells and spec.recipe in recipes and not spec.reference
 
     outcome = compose.execute(experiment, replace(options, only=()), console, wanted)
-    return Searched(tuple(studies), tuple(findings), tuple(failed), outcome)
+    return TuneOutcome(tuple(studies), tuple(results), tuple(failed), outcome)
 
 
 def _planned(experiment: Experiment) -> Plan:
@@ -129,12 +128,11 @@ def _search(
             studies = [TuningStudy(storage, search, options.retry_failed) for search in searches]
             lookup = RunLookup(trials, store, experiment.metric)
             failed = _run(plan, studies, trials, lookup, options, console)
-            findings = [finding_of(studied, lookup) for studied in studies]
+            results = [result_of(studied, lookup) for studied in studies]
             for text in lookup.damaged.values():
                 say(console, f"note: {text}; it is done again when a trial asks for it")
-            over = [f for f, s in zip(findings, studies, strict=True) if s.is_over()]
-            tuned.write(store, over)
-    return [studied.study for studied in studies], findings, failed
+            write(store, [r for r, s in zip(results, studies, strict=True) if s.is_over()])
+    return [studied.study for studied in studies], results, failed
 
 
 def _announce(
@@ -244,5 +242,5 @@ def tune_experiment(
     forget()  # files may have changed since this process last looked
     chosen = Options.of(results, options)
     asked = experiment if isinstance(experiment, Mapping) else find(experiment)
-    searched = tune(load(asked, settings, plugins), chosen, Terminal(stderr=True))
-    return list(searched.studies)
+    outcome = tune(load(asked, settings, plugins), chosen, Terminal(stderr=True))
+    return list(outcome.studies)

@@ -124,7 +124,7 @@ def show(found: Compared, outcome: compose.ExperimentOutcome, bad: list[dict[str
     """Print the leaderboard, and what there is to say of the runs behind it."""
     board, runs, metric = found.board, found.runs, found.threshold.metric
     if not board.empty:
-        costs = {(f.dataset, f.model, tuned_name(f.recipe)): f.seconds for f in outcome.found}
+        costs = {(f.dataset, f.model, tuned_name(f.recipe)): f.seconds for f in outcome.searched}
         said = found.said()
         for panel, group in board.groupby(["dataset", "reference", "model"], sort=False):
             key = (str(panel[0]), str(panel[1]), str(panel[2]))

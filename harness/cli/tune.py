@@ -17,15 +17,16 @@ from harness.cli import leaderboard
 from harness.cli import run as runs
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import counted
+from harness.execution.search_results import SearchResult
 from harness.experiment.design import NOTHING
 from harness.experiment.schema import load
 from harness.experiment.tune import tuned_name
 from harness.metrics import Unit, metric_of
 from harness.tuning.database import FILE
-from harness.tuning.tuned import SearchResult
 
 _STATES = ("pruned", "failed", "diverged")
 _LEGEND = """val: mean over the tuning seeds ± their sd, which flatters the best of many trials;
+val default: of the recipe's own values, whether or not the space holds them;
 gain: the tuned recipe on test against its own default, on the report seeds, paired by seed, with
 its 95 % t-interval; search s: what all runs of its trials took, added up"""
 
@@ -49,7 +50,7 @@ def run(
     table = runs_table(outcome.store, outcome.selected)
     found = compared(experiment, table, outcome.selected, take_apart=not smoke)
     bad = runs.not_done(outcome, table)
-    lost = [finding.study for finding in done.findings if finding.best is None]
+    lost = [result.study for result in done.results if result.best is None]
     if as_json:
         _print_json(done, found, bad, experiment.metric)
     else:
@@ -62,11 +63,10 @@ def run(
 
 
 def _print_json(
-    done: search.Searched, found: Compared, bad: list[dict[str, str]], metric: str
+    done: search.TuneOutcome, found: Compared, bad: list[dict[str, str]], metric: str
 ) -> None:
     studies = [
-        {**asdict(finding), "gain": gain_of(finding, found.runs, metric)}
-        for finding in done.findings
+        {**asdict(result), "gain": gain_of(result, found.runs, metric)} for result in done.results
     ]
     print_json(
         {
@@ -78,16 +78,16 @@ def _print_json(
     )
 
 
-def gain_of(finding: SearchResult, runs: Any, metric: str) -> dict[str, float | None]:
+def gain_of(result: SearchResult, runs: Any, metric: str) -> dict[str, float | None]:
     """Return the gain of a tuned recipe over its default on test, paired by seed.
 
     Args:
-        finding: What was tuned.
+        result: What was tuned.
         runs: From `runs_table`.
         metric: The primary metric.
     """
-    names = {finding.recipe: NOTHING, tuned_name(finding.recipe): tuned_name(finding.recipe)}
-    cell = (runs["dataset"] == finding.dataset) & (runs["model"] == finding.model)
+    names = {result.recipe: NOTHING, tuned_name(result.recipe): tuned_name(result.recipe)}
+    cell = (runs["dataset"] == result.dataset) & (runs["model"] == result.model)
     pair = runs[cell & runs["recipe"].isin(list(names))]
     board = compare.leaderboard(pair.assign(recipe=pair["recipe"].map(names)), metric)
     if board.empty or "gain" not in board:
@@ -97,9 +97,9 @@ def gain_of(finding: SearchResult, runs: Any, metric: str) -> dict[str, float | 
     return found[0] if found else {}
 
 
-def _show(done: search.Searched, runs_: Any, metric: str) -> None:
+def _show(done: search.TuneOutcome, runs_: Any, metric: str) -> None:
     """Print one row per study."""
-    cells = {finding.group[:2] for finding in done.findings}
+    cells = {result.group[:2] for result in done.results}
     for cell in sorted(cells):
         title = " · ".join(["search", *cell])
         table = Table(
@@ -109,35 +109,33 @@ def _show(done: search.Searched, runs_: Any, metric: str) -> None:
         for column in ("trials", "val default", "val best", "at", "gain", "runs", "search s"):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("values", overflow="fold")
-        for finding in done.findings:
-            if finding.group[:2] == cell:
-                table.add_row(*_row(finding, runs_, metric))
+        for result in done.results:
+            if result.group[:2] == cell:
+                table.add_row(*_row(result, runs_, metric))
         out.print(table)
     out.print(_LEGEND, style="dim")
-    trials = {sum(finding.states.values()) for finding in done.findings}
+    trials = {result.trials for result in done.results}
     if len(trials) > 1:
         text = f"recipes had {min(trials)} to {max(trials)} trials: not the same number of chances"
         out.print(text, style="yellow")
     out.print()
 
 
-def _row(finding: SearchResult, table: Any, metric: str) -> list[str]:
+def _row(result: SearchResult, table: Any, metric: str) -> list[str]:
     unit = metric_of(metric).unit
-    states = [f"{n} {state}" for state in _STATES if (n := finding.states[state])]
-    total = sum(finding.states.values())
-    values = {**finding.values, **finding.held} if finding.best else {}
-    own = finding.best is not None and finding.default is not None
-    same = own and finding.best == finding.default
+    states = [f"{n} {state}" for state in _STATES if (n := result.states[state])]
     return [
-        finding.recipe,
-        f"{total} ({', '.join(states)})" if states else str(total),
-        _value(finding.default, unit),
-        _value(finding.best, unit),
-        f"#{finding.best.trial}" if finding.best else "",
-        "own values best" if same else leaderboard.gain(gain_of(finding, table, metric), unit),
-        str(finding.runs),
-        f"{finding.seconds:.0f}",
-        " ".join(f"{path}={value:.4g}" for path, value in values.items()),
+        result.recipe,
+        f"{result.trials} ({', '.join(states)})" if states else str(result.trials),
+        _value(result.default, unit),
+        _value(result.best, unit),
+        f"#{result.best.trial}" if result.best else "",
+        "own values best"
+        if result.own_won
+        else leaderboard.gain(gain_of(result, table, metric), unit),
+        str(result.runs),
+        f"{result.seconds:.0f}",
+        " ".join(f"{path}={value:.4g}" for path, value in result.won.items()),
     ]
 
 
@@ -148,7 +146,7 @@ def _value(value: Any, unit: Unit) -> str:
     return leaderboard.number(value.mean, unit) + spread
 
 
-def _footnotes(done: search.Searched, lost: Sequence[str]) -> None:
+def _footnotes(done: search.TuneOutcome, lost: Sequence[str]) -> None:
     for name in lost:
         out.print(f"no trial of {name} came to a value: nothing of it is tuned", style="red")
     if done.failed:

@@ -45,10 +45,9 @@ class Dimension:
     own: float
 
     @property
-    def start(self) -> float:
-        """The value nearest to the recipe's own that the range allows."""
-        nearest = min(max(self.own, self.low), self.high)
-        return int(nearest) if self.integer else nearest
+    def holds_own(self) -> bool:
+        """Whether the recipe's own value lies in the range."""
+        return self.low <= self.own <= self.high
 
     def __str__(self) -> str:
         scale = " (log)" if self.log else ""
@@ -62,14 +61,19 @@ class Space:
     Attributes:
         dimensions: What it moves, in the order of the recipe.
         fixed: Values by path.
+        own: The recipe's own values, of what moves and of what is held, by path.
     """
 
     dimensions: tuple[Dimension, ...]
     fixed: tuple[tuple[str, float], ...] = ()
+    own: tuple[tuple[str, float], ...] = ()
 
-    def start(self) -> dict[str, float]:
-        """Return the values of the first trial: the recipe's own, as far as they are allowed."""
-        return {dimension.path: dimension.start for dimension in self.dimensions}
+    @property
+    def holds_own(self) -> bool:
+        """Whether the recipe itself is a point of the space: in every range, and as it is held."""
+        own = dict(self.own)
+        held = all(own[path] == value for path, value in self.fixed)
+        return held and all(one.holds_own for one in self.dimensions)
 
 
 def tunables_of(strategies: tuple[Strategy, ...]) -> dict[str, Tunable]:
@@ -104,7 +108,7 @@ def space_of(
         else:
             scale = (tunable.log, tunable.integer)
             dimensions.append(Dimension(path, low, high, *scale, float(own[path])))
-    return Space(tuple(dimensions), tuple(fixed))
+    return Space(tuple(dimensions), tuple(fixed), tuple((path, own[path]) for path in ranges))
 
 
 def own_values(strategies: tuple[Strategy, ...], training: Training) -> dict[str, float]:

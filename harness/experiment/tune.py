@@ -246,10 +246,10 @@ def _notes(keys: Tune, seeds: tuple[int, ...], spaces: Mapping[str, Space]) -> I
         if not space.dimensions:
             yield f"'{name}' has nothing to tune and stands as it is"
         for one in space.dimensions:
-            if one.start != one.own:
+            if not one.holds_own:
                 yield (
                     f"{one.path}: the {one.own:g} of '{name}' lies outside {one.low:g}…"
-                    f"{one.high:g}, so its first trial takes {one.start:g}"
+                    f"{one.high:g}: only its first trial, of its own values, takes it"
                 )
     if len(seeds) < 3:
         yield "fewer than 3 tuning seeds: which trial is best is mostly luck"

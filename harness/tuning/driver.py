@@ -15,7 +15,7 @@ from harness.execution.runner import Progressed
 from harness.experiment.spec import RunSpec
 from harness.training.run_status import RunStatus
 from harness.tuning.run_lookup import RunLookup, Scored
-from harness.tuning.study import DIVERGED, FAILED, Ending, TuningStudy
+from harness.tuning.study import DIVERGED, FAILED, Ending, TuningStudy, values_of
 
 if TYPE_CHECKING:
     import optuna
@@ -125,7 +125,7 @@ class Driver:
         handle = study.ask()
         trial = _Trial(study, handle, "retry_of" in handle.user_attrs)
         try:
-            trial.specs = study.search.specs(handle.params, handle.number)
+            trial.specs = study.search.specs(values_of(handle), handle.number)
         except ConfigError as error:
             trial.give_up(FAILED, str(error))
         trial.todo = list(trial.specs)

@@ -16,7 +16,7 @@ from harness.tracking.studies import StudyRecord
 from harness.tuning.driver import Driver
 from harness.tuning.plots import TABLE, draw
 from harness.tuning.run_lookup import RunLookup
-from harness.tuning.study import TuningStudy, best_of
+from harness.tuning.study import TuningStudy, best_of, value_of, values_of
 from harness.tuning.summary import record_of, study_record
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Session:
         record = record_of(studied, trial, self._lookup, self._paid)
         self._mirrored(study_record(studied, self._lookup, "running", [record]))
         name = " · ".join([*studied.search.group[:2], f"{studied.search.recipe} #{trial.number}"])
-        values = " ".join(f"{path}={value:.4g}" for path, value in trial.params.items())
+        values = " ".join(f"{path}={value:.4g}" for path, value in values_of(trial).items())
         style = "red" if record.state == "failed" else ""
         if record.state == "failed":
             self.failed.append(f"{name}: {record.reason}")
@@ -145,11 +145,12 @@ def artifacts_of(store: Store, study: str) -> list[Path]:
 
 def _result(studied: TuningStudy, trial: "FrozenTrial") -> str:
     """Return in words what a trial came to."""
-    if trial.state.name != "COMPLETE":
-        told = (trial.user_attrs.get(name) for name in ("status", "reason"))
-        return ": ".join(str(part) for part in told if part)
+    value = value_of(trial)
+    if value is None:
+        why = (trial.user_attrs.get(name) for name in ("status", "reason"))
+        return ": ".join(str(part) for part in why if part)
     sd = trial.user_attrs.get("sd")
     spread = "" if sd is None else f" ± {sd:.3f}"
     best = best_of(studied.study.get_trials(deepcopy=False), studied.search.higher)
     mark = "  (best so far)" if best is not None and best.number == trial.number else ""
-    return f"val {studied.search.metric} {trial.value:.4f}{spread}{mark}"
+    return f"val {studied.search.metric} {value:.4f}{spread}{mark}"

@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 FAILED, DIVERGED = "failed", "diverged"
 """Why a trial has no value, in its attribute ``status``; ``pruned`` is the third."""
 
+DEFAULT = "default"
+"""Attribute of the trial of the recipe's own values."""
+
+OUTSIDE = "outside"
+"""Attribute of a trial whose values lie outside the space: those values, by path.
+
+No sampler could use it, and several break on what a logarithmic scale does not have, such as a
+weight decay of 0. So Optuna has it without parameters and as failed, which every sampler passes
+over, with the value that it came to in the attribute ``value``.
+"""
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -113,16 +124,32 @@ class TuningStudy:
 
     def _enqueue(self, retry_failed: bool) -> None:
         """Queue the recipe's own values, once, and what is to be tried again."""
-        own = self.search.space.start()
-        self.study.enqueue_trial(own, {"default": True}, skip_if_exists=True)
+        space = self.search.space
+        own = dict(space.own)
+        if space.holds_own:
+            moving = {one.path: own[one.path] for one in space.dimensions}
+            self.study.enqueue_trial(moving, {DEFAULT: True}, skip_if_exists=True)
+        else:
+            self._enqueue_outside(own)
         trials = self.study.get_trials(deepcopy=False)
         again = retried(trials)
         for trial in trials if retry_failed else ():
             if trial.user_attrs.get("status") == FAILED and trial.number not in again:
-                attributes = {"retry_of": trial.number, "default": "default" in trial.user_attrs}
-                self.study.enqueue_trial(
-                    trial.params, {k: v for k, v in attributes.items() if v is not False}
-                )
+                kept = {k: v for k, v in trial.user_attrs.items() if k in (DEFAULT, OUTSIDE)}
+                self.study.enqueue_trial(trial.params, {"retry_of": trial.number} | kept)
+
+    def _enqueue_outside(self, own: Mapping[str, float]) -> None:
+        """Queue own values that the space does not hold.
+
+        In studies of before, the nearest that it holds were tried in their place; the trial of
+        the real ones counts instead.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if any(trial.user_attrs.get(OUTSIDE) == own for trial in trials):
+            return
+        nearest = [trial.number for trial in trials if DEFAULT in trial.user_attrs]
+        instead = {"retry_of": nearest[-1]} if nearest else {}
+        self.study.enqueue_trial({}, {DEFAULT: True, OUTSIDE: own} | instead)
 
     def ask(self) -> "optuna.Trial":
         """Begin the next trial: one that waits, or a new one.
@@ -131,10 +158,12 @@ class TuningStudy:
         goes on as if it had not been. (One that was killed between two values of a trial draws the
         others anew, and not what it drew for the first.)
         """
-        number, drawn = self._number, 0
+        number, drawn, distributions = self._number, 0, self._distributions()
         if self._waiting:
             waiting = self._waiting.pop(0)
             number, drawn = waiting.number, len(waiting.params)
+            if OUTSIDE in waiting.user_attrs:
+                distributions = {}
         self._number = max(self._number, number + 1)
         self.left -= 1
         with quiet():
@@ -142,13 +171,13 @@ class TuningStudy:
             # what a quasi-random sequence draws next is counted in the database
             fixed = self.search.tuning.sampler == "qmc"
             self.study.sampler = make_sampler(self.search.tuning.sampler, 0 if fixed else seed)
-            return self.study.ask(self._distributions())
+            return self.study.ask(distributions)
 
     def keys(self, trial: "FrozenTrial") -> tuple[str, ...]:
         """Return the keys of a trial's runs, one per tuning seed; none where it could have none."""
         if trial.number not in self._keys:
             try:
-                specs = self.search.specs(trial.params, trial.number)
+                specs = self.search.specs(values_of(trial), trial.number)
             except ConfigError:
                 specs = ()
             self._keys[trial.number] = tuple(spec.key for spec in specs)
@@ -188,6 +217,7 @@ class TuningStudy:
         status, reason = ending.status, ending.reason
         if status == "done" and not all(map(math.isfinite, values)):
             status, reason = DIVERGED, f"{self.search.metric} is not finite"
+        outside = OUTSIDE in trial.user_attrs
         attributes: dict[str, Any] = {}  # each is a transaction of its own
         if status != "done":
             attributes["status"] = status
@@ -196,10 +226,11 @@ class TuningStudy:
         if values and status in ("done", "pruned"):
             mean, sd = mean_and_sd(values)
             attributes |= {"sd": sd, "by_seed": dict(ending.values)}
+            attributes |= {"value": mean} if outside and status == "done" else {}
         with quiet():
             for key, value in attributes.items():
                 trial.set_user_attr(key, value)
-            if status == "done":
+            if status == "done" and not outside:
                 return self.study.tell(trial, mean)
             state = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
             return self.study.tell(trial, state=state)
@@ -218,14 +249,33 @@ def counted(trials: Sequence["FrozenTrial"]) -> int:
 
 def best_of(trials: Sequence["FrozenTrial"], higher: bool) -> "FrozenTrial | None":
     """Return the complete trial of best value, of equals the first, or None."""
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    complete = [(value, t) for t in trials if (value := value_of(t)) is not None]
     sign = -1.0 if higher else 1.0
-    return min(complete, key=lambda trial: (sign * _value(trial), trial.number), default=None)
+    best = min(complete, key=lambda pair: (sign * pair[0], pair[1].number), default=None)
+    return None if best is None else best[1]
 
 
-def _value(trial: "FrozenTrial") -> float:
-    assert trial.value is not None  # it is complete
-    return trial.value
+def values_of(trial: "FrozenTrial | optuna.Trial") -> dict[str, float]:
+    """Return what a trial tries, by path."""
+    return dict(trial.user_attrs.get(OUTSIDE, trial.params))
+
+
+def value_of(trial: "FrozenTrial") -> float | None:
+    """Return what a trial came to, or None where it is not complete."""
+    if state_of(trial) != "complete":
+        return None
+    value: float | None = trial.user_attrs["value"] if OUTSIDE in trial.user_attrs else trial.value
+    return value
+
+
+def state_of(trial: "FrozenTrial") -> str:
+    """Return how a trial ended: ``complete``, ``pruned``, ``failed`` or ``diverged``."""
+    if trial.state.name != "FAIL":
+        return trial.state.name.lower()
+    status = trial.user_attrs.get("status")
+    if status is None and OUTSIDE in trial.user_attrs and "value" in trial.user_attrs:
+        return "complete"
+    return DIVERGED if status == DIVERGED else FAILED
 
 
 def make_sampler(name: Sampler, seed: int) -> "optuna.samplers.BaseSampler":

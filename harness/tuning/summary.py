@@ -3,23 +3,33 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from harness.execution.search_results import SearchResult, Value
 from harness.metrics import COUNTS
 from harness.tracking import studies
 from harness.training.run_status import RunStatus
 from harness.tuning.run_lookup import RunLookup, Scored
-from harness.tuning.study import DIVERGED, FAILED, TuningStudy, best_of, retried
-from harness.tuning.tuned import SearchResult, Value
+from harness.tuning.study import (
+    DEFAULT,
+    DIVERGED,
+    FAILED,
+    TuningStudy,
+    best_of,
+    retried,
+    state_of,
+    value_of,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-def finding_of(studied: TuningStudy, lookup: RunLookup) -> SearchResult:
+def result_of(studied: TuningStudy, lookup: RunLookup) -> SearchResult:
     """Return what a study has come to so far."""
     search = studied.search
     records = records_of(studied, lookup)
@@ -41,6 +51,7 @@ def finding_of(studied: TuningStudy, lookup: RunLookup) -> SearchResult:
         states={state: states.count(state) for state in ("complete", "pruned", FAILED, DIVERGED)},
         runs=sum(_found(lookup, key) is not None for key in keys),
         seconds=math.fsum(record.seconds for record in records),
+        own=dict(search.space.own),
     )
 
 
@@ -122,27 +133,29 @@ def record_of(
     new = [run for key in keys if key not in paid and (run := _found(lookup, key)) is not None]
     paid |= set(keys)
     metrics = _means(runs)
-    if trial.value is not None:
-        metrics[studied.search.metric] = trial.value
+    values = values_of(trial)
+    if (value := value_of(trial)) is not None:
+        metrics[studied.search.metric] = value
     return studies.TrialRecord(
         number=trial.number,
-        state=_state(trial),
-        values=dict(trial.params),
+        state=state_of(trial),
+        values=values,
         metrics=metrics,
         by_seed={int(seed): value for seed, value in attributes.get("by_seed", {}).items()},
         sd=attributes.get("sd"),
         seconds=math.fsum(run.seconds for run in new),
         began=_ms(trial.datetime_start),
         ended=_ms(trial.datetime_complete),
-        default="default" in attributes,
+        default=DEFAULT in attributes and _is_own(values, studied),
         reason=str(attributes.get("reason", "")),
     )
 
 
-def _state(trial: "FrozenTrial") -> str:
-    if trial.state.name == "FAIL":
-        return DIVERGED if trial.user_attrs.get("status") == DIVERGED else FAILED
-    return trial.state.name.lower()
+def _is_own(values: Mapping[str, float], studied: TuningStudy) -> bool:
+    """Whether values are the recipe's own: in studies of before, perhaps the nearest allowed."""
+    space = studied.search.space
+    own, held = dict(space.own), dict(space.fixed)
+    return {**held, **values} == own
 
 
 def _found(lookup: RunLookup, key: str) -> Scored | None:

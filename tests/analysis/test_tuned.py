@@ -5,22 +5,23 @@ import pytest
 from scipy import stats
 
 from harness.analysis import effects
-from harness.analysis.tuned import COLUMNS, Searched, table
+from harness.analysis.tuned import COLUMNS, table
+from harness.execution.search_results import SearchResult, Value
 from tests.analysis.conftest import METRIC, crossed, frame
 
-SEARCHED = Searched(
+SEARCHED = SearchResult(
+    study="x/d/m/a",
     dataset="d",
     model="m",
     recipe="a",
-    tuned="a (tuned)",
-    values={"mixup.alpha": (1.0, 0.25), "mixup.p": (1.0, 1.0)},
-    trials=20,
-    lost=2,
-    default=(0.5, 0.02),
-    best=(0.75, None),
-    own_best=False,
+    best=Value(7, 0.75, None),
+    default=Value(0, 0.5, 0.02),
+    values={"mixup.alpha": 0.25},
+    held={"mixup.p": 1.0},
+    states={"complete": 18, "pruned": 0, "failed": 2, "diverged": 0},
     runs=60,
     seconds=90.0,
+    own={"mixup.alpha": 1.0, "mixup.p": 1.0},
 )
 A, B = [0.5, 0.6, 0.55], [0.6, 0.72, 0.64]
 
@@ -55,14 +56,16 @@ def test_the_balanced_reference_and_other_datasets_play_no_part():
 
 
 def test_own_values_that_won_have_no_gain():
-    one = replace(SEARCHED, own_best=True)
+    one = replace(SEARCHED, values=SEARCHED.own)
     (row,) = table([one], frame({"a": A}), METRIC).to_dict("records")
     assert row["own_best"]
     assert row["gain"] != row["gain"]
 
 
 def test_a_search_without_a_winner_is_told():
-    one = replace(SEARCHED, values={}, default=None, best=None, lost=20)
+    one = replace(
+        SEARCHED, values={}, default=None, best=None, states={"complete": 0, "failed": 20}
+    )
     (row,) = table([one], frame({"a": A}), METRIC).to_dict("records")
     assert (row["values"], row["lost"]) == ("", 20)
     assert list(table([], frame({"a": A}), METRIC).columns) == COLUMNS

@@ -221,6 +221,24 @@ def test_what_diverges_is_a_finding_and_no_failure(fake: Fake, harness_: Any) ->
     assert "6 (1 diverged)" in text
 
 
+def test_a_default_outside_the_space_is_shown_with_its_own_value(fake: Fake, harness_: Any) -> None:
+    """The nearest value that the space holds would do better on val, and is not the default."""
+
+    def value(spec: RunSpec) -> float:
+        alphas = [getattr(strategy, "alpha", None) for strategy in spec.strategies]
+        return 0.75 if alphas == [1.0] else 0.8 if alphas == [0.5] else 0.7
+
+    fake.value = value
+    only = ("--only", "mixup", "--set", "tune.space.mixup.alpha=[0.1, 0.5]")
+    code, text, shown = harness_("tune", "it.yaml", *only)
+    assert code == 0
+    assert "the 1 of 'mixup' lies outside 0.1…0.5: only its first trial, of its own" in shown
+    row = next(line.split() for line in text.splitlines() if line.startswith("mixup "))
+    assert row[1:7] == ["6", "75.0", "±", "0.0", "75.0", "±"]
+    assert "own values best" in text
+    assert "mixup.alpha=1 " in text
+
+
 def test_a_search_without_a_value_tunes_nothing(fake: Fake, harness_: Any) -> None:
     def value(spec: RunSpec) -> Any:
         return "diverged" if spec.recipe.startswith("planted #") else planted(spec)

@@ -39,10 +39,11 @@ def test_the_space_of_everything_has_every_strength() -> None:
         ("cutmix.p", 0.0, 1.0, False, False),
     ]
     assert found.fixed == ()
-    start = found.start()
-    assert start["augment.transforms.0.p"] == 0.5  # the library's own
-    assert start["augment.transforms.1.p"] == 0.2
-    assert start["mixup.alpha"] == 1.0
+    own = dict(found.own)
+    assert own["augment.transforms.0.p"] == 0.5  # the library's own
+    assert own["augment.transforms.1.p"] == 0.2
+    assert own["mixup.alpha"] == 1.0
+    assert found.holds_own
 
 
 def test_learning_rate_and_weight_decay_move_only_on_demand() -> None:
@@ -52,7 +53,8 @@ def test_learning_rate_and_weight_decay_move_only_on_demand() -> None:
         Dimension("training.lr", 0.01, 0.5, True, False, 0.05),
         Dimension("training.weight_decay", 1e-5, 1e-2, True, False, 0.0),
     )
-    assert found.start() == {"training.lr": 0.05, "training.weight_decay": 1e-5}
+    assert dict(found.own) == {"training.lr": 0.05, "training.weight_decay": 0.0}
+    assert not found.holds_own
     assert space_of((), Training(), {}).dimensions == ()
     _, training = moved((), Training(epochs=3.0), {"training.lr": 0.2})
     assert training == Training(epochs=3.0, lr=0.2)

@@ -119,10 +119,14 @@ def test_paths_may_be_nested_as_set_writes_them() -> None:
 
 def test_own_values_outside_the_range_are_said_to_be() -> None:
     found = tuning(recipes=["mixup"], space={"mixup.alpha": [0.1, 0.5]})
-    assert found.spaces["mixup"].start() == {"mixup.alpha": 0.5, "mixup.p": 1.0}
+    assert dict(found.spaces["mixup"].own) == {"mixup.alpha": 1.0, "mixup.p": 1.0}
+    assert not found.spaces["mixup"].holds_own
     assert found.notes[-1] == (
-        "mixup.alpha: the 1 of 'mixup' lies outside 0.1…0.5, so its first trial takes 0.5"
+        "mixup.alpha: the 1 of 'mixup' lies outside 0.1…0.5: only its first trial, of its own "
+        "values, takes it"
     )
+    assert not tuning(recipes=["mixup"], space={"mixup.p": 0.5}).spaces["mixup"].holds_own
+    assert tuning(recipes=["mixup"], space={"mixup.p": 1.0}).spaces["mixup"].holds_own
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_ctrl_c_with_two_slots(searches: Searches, bench: Bench, stop_after: int
 
 def test_what_is_done_is_looked_up(searches: Searches, bench: Bench) -> None:
     (search,) = searches(trials=1, seeds=[100, 101])
-    (spec, other) = search.specs(search.space.start(), 0)
+    (spec, other) = search.specs(dict(search.space.own), 0)
     ordinary = Store(bench.results, "tiny")
     ordinary.create()
     attempt = ordinary.begin(spec)
@@ -129,7 +129,9 @@ def test_what_is_done_is_looked_up(searches: Searches, bench: Bench) -> None:
 @pytest.mark.parametrize("slots", [1, 2])
 def test_the_same_values_twice_are_run_once(searches: Searches, bench: Bench, slots: int) -> None:
     (search,) = searches(
-        {"s": ["smote"]}, trials=12, space={"smote.k": [1, 2], "smote.target": 0.5}
+        {"s": [{"name": "smote", "k": 2, "target": 0.5}]},
+        trials=12,
+        space={"smote.k": [1, 2], "smote.target": 0.5},
     )
     (studied,) = bench.tune((search,), fake := Fake(lambda spec: 0.5, slots=slots))
     assert [trial.state.name for trial in studied.study.trials] == ["COMPLETE"] * 12

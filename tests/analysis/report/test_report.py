@@ -21,18 +21,18 @@ from harness.analysis.report.answer import answer, compared
 from harness.analysis.report.document import Table
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
-from harness.analysis.tuned import Searched
 from harness.datasets.digits import Digits
 from harness.errors import StoreError
+from harness.execution.search_results import SearchResult, Value
 from harness.execution.store import Store
 from tests.benchmarks.generated import Generator, by_level, fresh
 from tests.sealed import reseal
 
 EVIL = "<script>alert(1)</script>"
-MIXUP = Searched(
-    dataset="digits-lt20", model="tiny_cnn", recipe="mixup", tuned="mixup (tuned)",
-    values={"mixup.alpha": (1.0, 0.37)}, trials=20, lost=2, default=(0.81, 0.02), best=(0.9, 0.01),
-    own_best=False, runs=60, seconds=240.0,
+MIXUP = SearchResult(
+    study="mixup", dataset="digits-lt20", model="tiny_cnn", recipe="mixup",
+    best=Value(7, 0.9, 0.01), default=Value(0, 0.81, 0.02), values={"mixup.alpha": 0.37}, held={},
+    states={"complete": 18, "failed": 2}, runs=60, seconds=240.0, own={"mixup.alpha": 1.0},
 )  # fmt: skip
 HELPS = by_level({"weighted_sampler": 0.9, "mixup": -0.6})
 
@@ -646,12 +646,12 @@ def test_tuned_recipes_stand_beside_their_untuned_selves(make, report):
 
 def test_searches_of_unequal_length_are_named(make, report):
     made = make(worth=HELPS)
-    other = replace(MIXUP, recipe="both", tuned="both (tuned)", trials=3)
+    other = replace(MIXUP, recipe="both", states={"complete": 3})
     _, page, _ = report(made, searched=[MIXUP, other])
     (said,) = [text for text in page.warnings if "trials" in text]
     assert said.startswith("Searches had 3 to 20 trials")
     assert "tune.trials=20" in said
-    _, page, _ = report(made, searched=[MIXUP, replace(other, trials=20)])
+    _, page, _ = report(made, searched=[MIXUP, replace(other, states=MIXUP.states)])
     assert not [text for text in page.warnings if "trials" in text]
 
 

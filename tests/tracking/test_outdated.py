@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Tracking
 from harness.tracking.address import database
@@ -78,7 +79,7 @@ def test_runs_of_another_results_folder_on_a_shared_store_are_not_ours_to_mark(
     with open_tracking(results, theirs, asked=specs) as mirror:
         run_one(mirror, committer, specs[0])
     ours = tmp_path / "ours"
-    (ours / experiment.name).mkdir(parents=True)
+    Store(ours, experiment.name).create()
     with open_tracking(ours, replace(longer, tracking=shared), asked=others) as mirror:
         mine = type(committer)(mirror._store)
         run_one(mirror, mine, others[0])

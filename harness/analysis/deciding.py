@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from harness.decisions.objective import Objective, accuracy
 from harness.decisions.pooling import pooled
 from harness.decisions.priors import Deployment, TrainedPrior, deployment
 from harness.errors import DecisionError, StoreError
+from harness.execution.store import read_json
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.metrics import Metric, Split, metric_of, scores
@@ -148,6 +150,28 @@ def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) 
         if sample is not None:
             found.images[panel, label] = ImageScores(sample, of_runs)
     return found
+
+
+def on_val(folder: Path, setting: Setting) -> float | None:
+    """Return the primary metric of a run on val under the one rule of a setting.
+
+    None where the rule cannot be fitted for it or the metric is not defined.
+
+    Raises:
+        StoreError: A file of the run is missing or damaged.
+    """
+    spec = RunSpec.from_json(read_json(folder / "spec.json"))
+    outputs = read_outputs({"path": str(folder), "key": spec.key}, spec)
+    case, val, (rule,) = _case(0, [outputs], setting), outputs.val, setting.rules
+    if val is None:
+        return None
+    try:
+        fitted = rule.fit(case)
+    except DecisionError:
+        return None
+    own = fitted.probabilities(val.log_p), val.labels, outputs.train_counts
+    split = Split(*own, fitted.decisions(val.log_p), outputs.class_names)
+    return scores(split, [setting.metric])[setting.metric.label()]
 
 
 _COLUMNS = [*GROUP, *BLOCK, "folds", "key", "rule", "metric", "value"]

@@ -126,7 +126,7 @@ def _search(
         trials.create()
         with told(store.results / FILE):
             studies = [TuningStudy(storage, search, options.retry_failed) for search in searches]
-            lookup = RunLookup(trials, store, experiment.metric)
+            lookup = RunLookup(trials, store, experiment.metric, experiment.tuning)
             failed = _run(plan, studies, trials, lookup, options, console)
             results = [result_of(studied, lookup) for studied in studies]
             for text in lookup.damaged.values():
@@ -215,7 +215,8 @@ def sync_records(experiment: Experiment, results: Path) -> list[StudyRecord]:
     with told(trials.results / FILE):
         known = {study.study_name for study in storage.get_all_studies()}
         searches = [search for search in searches_of(_planned(experiment)) if search.name in known]
-        lookup = RunLookup(trials, Store(results, experiment.name), experiment.metric)
+        ordinary = Store(results, experiment.name)
+        lookup = RunLookup(trials, ordinary, experiment.metric, experiment.tuning)
         return _records([TuningStudy(storage, search) for search in searches], lookup, trials)
 
 

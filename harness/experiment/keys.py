@@ -57,6 +57,7 @@ class Tune(BaseModel):
             many from 100 on.
         sampler: Optuna's sampler.
         pruner: Optuna's pruner.
+        rule: Decision rule under which a trial is scored on val; one of ``decisions: rules:``.
         space: By path, ``[low, high]`` or the value to hold; nested keys are paths too.
     """
 
@@ -67,6 +68,7 @@ class Tune(BaseModel):
     seeds: Annotated[int, Field(ge=1, le=100)] | Annotated[list[Seed], Field(min_length=1)] = 3
     sampler: Annotated[Sampler, BeforeValidator(_short)] = "tpe"
     pruner: Annotated[Pruner, BeforeValidator(_short)] = "none"
+    rule: str = "argmax"
     space: dict[str, Any] = {}
 
 

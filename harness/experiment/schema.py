@@ -161,7 +161,7 @@ def resolve(tree: Tree, plugins: Sequence[str] = ()) -> Experiment:
     seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else tuple(file.seeds)
     tuning = None
     if file.tune is not None and recipes and training is not None and metric:
-        tuning = read_tuning(problems, file.tune, base, recipes, training, metric, seeds)
+        tuning = read_tuning(problems, file.tune, base, recipes, training, metric, seeds, decisions)
     problems.raise_if_any()
     assert training is not None
     assert tracking is not None

@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.decisions.base import Rule
+from harness.decisions.priors import Deployment
 from harness.errors import ConfigError, did_you_mean, listing
+from harness.experiment.decisions import ARGMAX, Decisions
 from harness.experiment.design import NOTHING, Recipe
 from harness.experiment.keys import Pruner, Sampler, Tune
 from harness.experiment.space import LEARNING, Bounds, Space, moved, space_of, tunables_of
@@ -39,6 +42,8 @@ class Tuning:
         spaces: What is moved, by recipe, do-nothing first; recipes without anything to move are
             left out.
         notes: What the user should know of it.
+        rule: Under which a trial is scored on val; None: argmax.
+        deploy: The prior that it decides for; None: it follows the metric.
     """
 
     trials: int
@@ -47,6 +52,8 @@ class Tuning:
     pruner: Pruner
     spaces: Mapping[str, Space]
     notes: tuple[str, ...] = ()
+    rule: Rule | None = None
+    deploy: Deployment | None = None
 
 
 def tuned_name(recipe: str) -> str:
@@ -62,6 +69,7 @@ def read_tuning(
     training: Training,
     metric: str,
     seeds: Sequence[int],
+    decisions: Decisions | None = None,
 ) -> Tuning | None:
     """Resolve the key ``tune:``; note what is wrong and return None where something is.
 
@@ -73,6 +81,7 @@ def read_tuning(
         training: Budget and optimiser.
         metric: The primary metric, which a search goes by.
         seeds: The report seeds.
+        decisions: The rules that a trial may be scored under.
     """
     before = len(problems)
     keys = problems.build(Tune, values, _PLACE, "tune")
@@ -80,6 +89,8 @@ def read_tuning(
         return None
     _check_recipes(problems, keys, recipes)
     _check_helpers(problems, keys, metric, training)
+    decisions = decisions or Decisions.default()
+    rule = _rule(problems, keys, decisions)
     chosen = _seeds(problems, keys, seeds)
     if len(problems) > before:
         return None
@@ -98,7 +109,8 @@ def read_tuning(
     if len(problems) > before:
         return None
     notes = tuple(_notes(keys, chosen, spaces))
-    return Tuning(keys.trials, chosen, keys.sampler, keys.pruner, moving, notes)
+    deploy = None if rule is None else decisions.deploy
+    return Tuning(keys.trials, chosen, keys.sampler, keys.pruner, moving, notes, rule, deploy)
 
 
 def _check_recipes(problems: Problems, keys: Tune, recipes: Sequence[Recipe]) -> None:
@@ -125,6 +137,24 @@ def _check_helpers(problems: Problems, keys: Tune, metric: str, training: Traini
             f"'{metric}' is not measured during training, so nothing can be pruned by it; take "
             f"pruner: none, training.select: best, or one of {listing(_quick())} as metric",
         )
+
+
+def _rule(problems: Problems, keys: Tune, decisions: Decisions) -> Rule | None:
+    """Return the rule that trials are scored under, or None where it is argmax."""
+    found = {rule.name: rule for rule in reversed(decisions.rules)}
+    found |= {rule.label(): rule for rule in decisions.rules}
+    if keys.rule not in found:
+        near = did_you_mean(keys.rule, found)
+        known = listing(rule.label() for rule in decisions.rules)
+        what = f"no such rule '{keys.rule}'{near} (decisions: rules: has {known})"
+        problems.add((*_PLACE, "rule"), what)
+        return None
+    if keys.rule == ARGMAX:
+        return None
+    if keys.pruner != "none":
+        what = "what is measured during training is decided by argmax; take pruner: none"
+        problems.add((*_PLACE, "pruner"), f"trials are scored under rule {keys.rule}, and {what}")
+    return found[keys.rule]
 
 
 def _quick() -> list[str]:

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.analysis.deciding import Setting, on_val
 from harness.analysis.rescored import rescored
 from harness.execution.store import Store
+from harness.experiment.tune import Tuning
+from harness.metrics import metric_of
 from harness.tracking.studies import FOLDER
 from harness.training.run_result import DamagedRunError, read_run
 from harness.training.run_status import FAILURES, RunStatus
@@ -25,7 +28,7 @@ class Scored:
         status: ``done``, ``diverged``, ``stopped``, ``failed`` or ``damaged``.
         val: Its metrics on val.
         seconds: What it cost.
-        reason: Why it is not done, or empty.
+        reason: Why it is not done, or has no value under the rule; or empty.
     """
 
     status: str
@@ -42,14 +45,20 @@ class RunLookup:
         ordinary: Where all others are.
         metric: Label of what the search goes by: of a run that was done when another was asked for,
             it is computed from its stored predictions of val.
+        tuning: Says under which decision rule it is taken, if not argmax.
 
     Attributes:
         damaged: By key, what is wrong with runs that were looked up and are not as written.
     """
 
-    def __init__(self, trials: Store, ordinary: Store, metric: str = "") -> None:
+    def __init__(
+        self, trials: Store, ordinary: Store, metric: str = "", tuning: Tuning | None = None
+    ) -> None:
         self._trials = trials
         self._metric = metric
+        self._setting: Setting | None = None
+        if tuning is not None and tuning.rule is not None:
+            self._setting = Setting(metric_of(metric), (tuning.rule,), tuning.deploy)
         self._paths = {
             stored.key: stored.path
             for store in (ordinary, trials)
@@ -72,7 +81,7 @@ class RunLookup:
 
     def _scored(self, key: str, path: Path) -> Scored:
         try:
-            return scored(path, self._metric)
+            return scored(path, self._metric, self._setting)
         except DamagedRunError as error:
             self.damaged[key] = f"{path} is damaged: {error.what}"
             return Scored(RunStatus.DAMAGED, {}, 0.0, error.what)
@@ -85,8 +94,13 @@ class RunLookup:
             self._trials.discard(path)
 
 
-def scored(path: Path, metric: str = "") -> Scored:
+def scored(path: Path, metric: str = "", setting: Setting | None = None) -> Scored:
     """Return a committed run as a search sees it, with a metric that its result may not hold.
+
+    Args:
+        path: Its folder.
+        metric: Label of what the search goes by.
+        setting: The one rule under which the metric is taken; None: argmax.
 
     Raises:
         DamagedRunError: It is not as it was written.
@@ -96,9 +110,13 @@ def scored(path: Path, metric: str = "") -> Scored:
         return Scored(RunStatus.FAILED, {}, 0.0, run.reason)
     values = run.values
     val = values["metrics"].get("val", {})
-    if metric and run.status == RunStatus.DONE and val and metric not in val:
+    unfitted = ""
+    if setting is not None and run.status == RunStatus.DONE and val:
+        under, unfitted = on_val(path, setting)
+        val = {**val, metric: under}
+    elif metric and run.status == RunStatus.DONE and val and metric not in val:
         found, _ = rescored(str(path), [metric], values, ("val",))
         value = found.get(f"val_{metric}", math.nan)
         val = {**val, metric: None if math.isnan(value) else value}
-    why = run.reason if run.status == RunStatus.DIVERGED else ""
+    why = run.reason if run.status == RunStatus.DIVERGED else unfitted
     return Scored(run.status, val, values["cost"]["seconds"], why)

@@ -87,6 +87,18 @@ class Search:
                 for one in self.space.dimensions
             },
             "held": dict(self.space.fixed),
+            **self._decided(),
+        }
+
+    def _decided(self) -> dict[str, Any]:
+        """Return under which rule values are taken, where that is not argmax."""
+        rule, deploy = self.tuning.rule, self.tuning.deploy
+        if rule is None:
+            return {}
+        prior = dict(deploy) if isinstance(deploy, Mapping) else deploy
+        return {
+            "rule": {"name": rule.name, "version": rule.version, **rule.parameters()},
+            "deploy": prior,
         }
 
     def specs(self, values: Mapping[str, float], number: int) -> tuple[RunSpec, ...]:

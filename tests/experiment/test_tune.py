@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from harness.errors import ConfigError
+from harness.experiment.expand import expand
 from harness.experiment.schema import load, resolve
 from harness.experiment.tree import Tree
 from harness.experiment.tune import Tuning
+from harness.tuning.searches import Search, searches_of
 
 FILE = """\
 name: it
@@ -231,6 +233,28 @@ def test_a_pruner_needs_a_metric_that_is_measured_on_the_way() -> None:
         load({**keys, "tune": {"pruner": "median"}})
     assert load({**keys, "tune": {"pruner": "none"}}).tuning
     assert load({**keys, "tune": {"pruner": "median"}, "training": {"select": "best"}}).tuning
+
+
+def test_the_rule_of_a_search_is_one_of_the_file_and_part_of_its_identity() -> None:
+    keys = {"name": "it", "datasets": ["digits"], "recipes": {"mixup": ["mixup"]}}
+
+    def search(**more: object) -> Search:
+        tune = {"recipes": ["mixup"], **({"rule": more.pop("rule")} if "rule" in more else {})}
+        return searches_of(expand(load({**keys, "tune": tune, **more})))[-1]
+
+    assert search().name == search(rule="argmax").name
+    assert "rule" not in search().identity()
+    by_prior = search(rule="prior")
+    assert by_prior.identity()["rule"] == {"name": "prior", "version": 1}
+    deployed = search(rule="prior", decisions={"deploy": "train"})
+    assert len({search().name, by_prior.name, deployed.name}) == 3
+    with pytest.raises(ConfigError, match=r"tune.rule: no such rule 'pior'.*'prior'"):
+        search(rule="pior")
+    with pytest.raises(ConfigError, match=r"tune.rule: no such rule 'thresholds'"):
+        search(rule="thresholds")
+    assert search(rule="thresholds", decisions={"rules": ["thresholds"]})
+    with pytest.raises(ConfigError, match=r"tune.pruner: trials are scored under rule prior"):
+        load({**keys, "tune": {"rule": "prior", "pruner": "median"}})
 
 
 def test_every_problem_is_named_at_once() -> None:

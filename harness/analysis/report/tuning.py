@@ -75,9 +75,10 @@ def _caption(found: Findings, rows: int) -> str:
     tuning = found.experiment.tuning
     seeds = f" ({listing(map(str, tuning.seeds), 12)})" if tuning else ""
     cut = f" The first {MOST_ROWS} of {rows}; all are in tuned.csv." if rows > MOST_ROWS else ""
+    rule = tuning.rule.label() if tuning and tuning.rule else "argmax"
     return (
-        f"Searched on val with seeds of their own{seeds}; the best value there is that of the "
-        "luckiest of many trials and flatters. The gain on test is over the recipe's own default, "
+        f"Searched on val, decided by {rule}, with seeds of their own{seeds}; the best value there "
+        "is that of the luckiest of many trials and flatters. The gain on test is over the recipe's own default, "
         "paired by the seeds of this report, on which nothing was searched. "
         f"{cells.LEGEND.replace('doing nothing', 'the default')} ±{margin(found)}. A tuned recipe "
         "has had a search that doing nothing and the untuned ones had not; the tables of recipes "

@@ -152,10 +152,10 @@ def decide_runs(runs: pd.DataFrame, specs: Iterable[RunSpec], setting: Setting) 
     return found
 
 
-def on_val(folder: Path, setting: Setting) -> float | None:
+def on_val(folder: Path, setting: Setting) -> tuple[float | None, str]:
     """Return the primary metric of a run on val under the one rule of a setting.
 
-    None where the rule cannot be fitted for it or the metric is not defined.
+    None, with the reason, where the rule cannot be fitted; None where the metric is not defined.
 
     Raises:
         StoreError: A file of the run is missing or damaged.
@@ -164,14 +164,14 @@ def on_val(folder: Path, setting: Setting) -> float | None:
     outputs = read_outputs({"path": str(folder), "key": spec.key}, spec)
     case, val, (rule,) = _case(0, [outputs], setting), outputs.val, setting.rules
     if val is None:
-        return None
+        return None, "there is no val"
     try:
         fitted = rule.fit(case)
-    except DecisionError:
-        return None
+    except DecisionError as error:
+        return None, f"rule {rule.label()}: {error}"
     own = fitted.probabilities(val.log_p), val.labels, outputs.train_counts
     split = Split(*own, fitted.decisions(val.log_p), outputs.class_names)
-    return scores(split, [setting.metric])[setting.metric.label()]
+    return scores(split, [setting.metric])[setting.metric.label()], ""
 
 
 _COLUMNS = [*GROUP, *BLOCK, "folds", "key", "rule", "metric", "value"]

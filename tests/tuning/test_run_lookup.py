@@ -50,3 +50,4 @@ def test_a_trial_is_scored_under_the_rule_that_the_file_names(tmp_path: Path) ->
     unknown = lookup.find(focal.key)  # the prior that focal's outputs carry is not known
     assert unknown is not None
     assert unknown.val[label] is None
+    assert unknown.reason.startswith("rule prior: its outputs are not adjusted")

@@ -78,8 +78,8 @@ def _caption(found: Findings, rows: int) -> str:
     rule = tuning.rule.label() if tuning and tuning.rule else "argmax"
     return (
         f"Searched on val, decided by {rule}, with seeds of their own{seeds}; the best value there "
-        "is that of the luckiest of many trials and flatters. The gain on test is over the recipe's own default, "
-        "paired by the seeds of this report, on which nothing was searched. "
+        "is that of the luckiest of many trials and flatters. The gain on test is over the "
+        "recipe's own default, paired by the seeds of this report, on which nothing was searched. "
         f"{cells.LEGEND.replace('doing nothing', 'the default')} ±{margin(found)}. A tuned recipe "
         "has had a search that doing nothing and the untuned ones had not; the tables of recipes "
         f"compare it with doing nothing all the same.{cut}"

@@ -26,7 +26,7 @@ from harness.experiment.tune import tuned_name
 from harness.terminal import Terminal
 from harness.tracking.mirror import misses
 from harness.tracking.studies import StudyRecord
-from harness.tuning.database import FILE, open_storage, told
+from harness.tuning.database import FILE, clear_errors, open_storage
 from harness.tuning.run_lookup import RunLookup, trial_store
 from harness.tuning.searches import Search, check_possible, searches_of
 from harness.tuning.session import Session, artifacts_of
@@ -124,7 +124,7 @@ def _search(
         store.create()
         storage = open_storage(store.results)
         trials.create()
-        with told(store.results / FILE):
+        with clear_errors(store.results / FILE):
             studies = [TuningStudy(storage, search, options.retry_failed) for search in searches]
             lookup = RunLookup(trials, store, experiment.metric, experiment.tuning)
             failed = _run(plan, studies, trials, lookup, options, console)
@@ -212,7 +212,7 @@ def sync_records(experiment: Experiment, results: Path) -> list[StudyRecord]:
     if experiment.tuning is None or not (trials.results / FILE).exists():
         return []
     storage = open_storage(trials.results)
-    with told(trials.results / FILE):
+    with clear_errors(trials.results / FILE):
         known = {study.study_name for study in storage.get_all_studies()}
         searches = [search for search in searches_of(_planned(experiment)) if search.name in known]
         ordinary = Store(results, experiment.name)

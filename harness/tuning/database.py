@@ -36,7 +36,7 @@ def open_storage(results: Path) -> "RDBStorage":
         StoreError: The file is none of Optuna's, of another version, locked or read-only.
     """
     path = results / FILE
-    with quiet(), told(path):
+    with quiet(), clear_errors(path):
         if not path.exists() or path.stat().st_size == 0:
             _make(path)
         _check(path)
@@ -129,7 +129,7 @@ def _other_version(path: Path, message: str) -> str:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def clear_errors(path: Path) -> Iterator[None]:
     """Turn what Optuna raises about its database into one clear message.
 
     Raises:

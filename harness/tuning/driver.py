@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WARM_UP = 1 / 3
 """Share of a run before which nothing is pruned: mixed images are learnt more slowly at first."""
 
-Told = Callable[[TuningStudy, "FrozenTrial"], None]
+Ended = Callable[[TuningStudy, "FrozenTrial"], None]
 """Hears of a trial that has ended."""
 
 
@@ -75,13 +75,13 @@ class Driver:
     Args:
         studies: What is to be searched.
         lookup: Runs that are done already.
-        told: Hears of every trial that has ended.
+        ended: Hears of every trial that has ended.
     """
 
-    def __init__(self, studies: Sequence[TuningStudy], lookup: RunLookup, told: Told) -> None:
+    def __init__(self, studies: Sequence[TuningStudy], lookup: RunLookup, ended: Ended) -> None:
         self._studies = studies
         self._lookup = lookup
-        self._told = told
+        self._ended = ended
         self._open: list[_Trial] = []
         self._running: dict[str, RunSpec] = {}
 
@@ -136,7 +136,7 @@ class Driver:
         over = [trial for trial in self._open if not trial.todo and not trial.waits]
         self._open = [trial for trial in self._open if trial not in over]
         for trial in over:
-            self._told(trial.of, trial.of.tell(trial.handle, trial.ending()))
+            self._ended(trial.of, trial.of.tell(trial.handle, trial.ending()))
         return bool(over)
 
     def _of(self, key: str) -> list[_Trial]:

@@ -54,7 +54,7 @@ class Session:
         self._lookup = lookup
         self._console = console
         self._mirror = mirror
-        self._driver = Driver(studies, lookup, self._told)
+        self._driver = Driver(studies, lookup, self._ended)
         metric = studies[0].search.metric
         self._display = Display(console, self._driver.ahead, metric, lines=False)
         self._paid: set[str] = set()
@@ -95,7 +95,7 @@ class Session:
             if fail_fast and summary.failures:
                 return
 
-    def _told(self, studied: TuningStudy, trial: "FrozenTrial") -> None:
+    def _ended(self, studied: TuningStudy, trial: "FrozenTrial") -> None:
         """Show a trial that has ended, and mirror it."""
         self._moved.add(studied.search.name)
         self._display.expect(self._driver.ahead)

@@ -291,8 +291,8 @@ def make_sampler(name: Sampler, seed: int) -> "optuna.samplers.BaseSampler":
         "cmaes": samplers.CmaEsSampler,
         "nsgaii": samplers.NSGAIISampler,
     }
-    made: optuna.samplers.BaseSampler = classes[name](seed=seed)
-    return made
+    sampler: optuna.samplers.BaseSampler = classes[name](seed=seed)
+    return sampler
 
 
 def make_pruner(name: Pruner) -> "optuna.pruners.BasePruner":

@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import StoreError
 from harness.tuning import database
-from harness.tuning.database import open_storage, quiet, told
+from harness.tuning.database import clear_errors, open_storage, quiet
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +100,7 @@ def test_a_lock_in_the_middle_is_one_clear_message(
         other.execute("BEGIN IMMEDIATE")
         with (
             pytest.raises(StoreError, match=r"locked by another program.*nothing is lost"),
-            told(file),
+            clear_errors(file),
         ):
             storage.set_study_user_attr(1, "a", 1)
 

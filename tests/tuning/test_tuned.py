@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from harness.errors import StoreError
-from harness.execution.search_results import FILE, SearchResult, Value, read, write
+from harness.execution.search_results import FILE, SearchResult, Value, write
 from harness.execution.store import Store
 from harness.experiment.expand import Plan, expand
 from harness.experiment.schema import load
@@ -57,28 +57,6 @@ def of_search(plan: Plan, recipe: str, values: dict[str, float], **changes: Any)
 
 VALUES = {"planted.alpha": 0.25, "planted.p": 0.5}
 NEAR = {"name": "smote", "k": 2, "target": 0.5}
-
-
-def test_what_was_found_is_read_back(plan: Plan, store: Store) -> None:
-    assert read(store) == ()
-    first = of_search(plan, "planted", VALUES)
-    write(store, [first])
-    assert read(store) == (first,)
-    second = of_search(plan, "mixup", {"mixup.alpha": 1.0, "mixup.p": 0.5}, best=None)
-    write(store, [second])
-    assert read(store) == (first, second)
-    better = of_search(plan, "planted", VALUES, best=Value(9, 0.8, None))
-    write(store, [better])
-    assert read(store) == (better, second)
-
-
-def test_nothing_new_is_not_written(plan: Plan, store: Store) -> None:
-    write(store, [])
-    assert not (store.path / FILE).exists()
-    write(store, [of_search(plan, "planted", VALUES)])
-    before = (store.path / FILE).stat().st_mtime_ns
-    write(store, [of_search(plan, "planted", VALUES)])
-    assert (store.path / FILE).stat().st_mtime_ns == before
 
 
 def test_tuned_recipes_join_the_plan_seed_by_seed(plan: Plan, store: Store) -> None:

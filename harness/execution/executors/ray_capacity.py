@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.errors import ConfigError
-
-_MOST_WORKERS = 12
+from harness.execution.executors.resources import MOST_WORKERS
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def capacity(nodes: Sequence[Node], device: str, jobs: int | None, runs_per_gpu:
             raise ConfigError("--device cuda: no node of the Ray cluster has a GPU to lend")
         # the same for every run: what the node with the fewest cores can give
         cpus = max(1, min(int(node.cpus) // runs for node, runs in held.items()))
-        cpus = min(cpus, 1 + _MOST_WORKERS)
+        cpus = min(cpus, 1 + MOST_WORKERS)
         runs = sum(min(runs, int(node.cpus) // cpus) for node, runs in held.items())
         share = int(10_000 / runs_per_gpu) / 10_000  # the finest that Ray tells apart
         found = Capacity(runs, "cuda", cpus, share, cpus - 1)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from harness.errors import ConfigError, counted, did_you_mean
 
-_MOST_WORKERS = 12
+MOST_WORKERS = 12
+"""Most processes that prepare images for a slot, however many cores it has."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ def layout(
         most = jobs or len(gpus) * runs_per_gpu
         wanted = max(1, min(most, runs or most))
         used = gpus[:wanted]
-        workers = min(max(0, cores // len(used) - 1), _MOST_WORKERS)
+        workers = min(max(0, cores // len(used) - 1), MOST_WORKERS)
         return Layout(tuple(used), "cuda", -(-wanted // len(used)), workers)
     slots = jobs or (1 if _is_apple(device) else cores)
     slots = max(1, min(slots, runs or slots))
-    workers = min(max(0, cores // slots - 1), _MOST_WORKERS)
+    workers = min(max(0, cores // slots - 1), MOST_WORKERS)
     return Layout((None,) * slots, device, 1, workers)
 
 

@@ -69,9 +69,11 @@ def merge(target: Path, folders: Sequence[Path], unfinished: bool = False) -> tu
     with contextlib.ExitStack() as stack:
         for folder in sources:
             if os.access(folder, os.W_OK):  # from one that is mounted read-only, no driver writes
-                stack.enter_context(Store(folder, "").locked())
+                for name in _experiments(folder):
+                    stack.enter_context(Store(folder, name).locked())
         names = sorted({name for folder in sources for name in _experiments(folder)})
-        stack.enter_context(Store(target, "").locked())
+        for name in names:
+            stack.enter_context(Store(target, name).locked())
         chosen = {
             name: _choose(Store(target, name), [Store(folder, name) for folder in sources])
             for name in names

@@ -135,19 +135,21 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the results folder for this driver.
+        """Hold the folder of this experiment for this driver; other experiments may go on.
 
         Raises:
-            StoreError: Another driver holds it; the message says which.
+            StoreError: Another driver holds it, and the message says which; or its name differs
+                from another's by case alone.
         """
         try:
-            self.results.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.results / ".lock", timeout=_PATIENCE)
+            self._check_case()
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / ".lock", timeout=_PATIENCE)
             lock.acquire()
         except filelock.Timeout:
-            raise StoreError(f"{self.results} is in use by {self._owner()}") from None
+            raise StoreError(f"{self.path} is in use by {self._owner()}") from None
         except OSError as error:
-            raise unwritable(self.results, error) from None
+            raise unwritable(self.path, error) from None
         try:
             self._sign()
             yield
@@ -159,13 +161,13 @@ class Store:
         owner = {"host": socket.gethostname(), "pid": os.getpid()}
         since = {"since": time.strftime("%Y-%m-%d %H:%M:%S")}
         try:
-            write_atomically(self.results / ".owner.json", json.dumps(owner | since))
+            write_atomically(self.path / ".owner.json", json.dumps(owner | since))
         except OSError as error:
-            raise unwritable(self.results, error) from None
+            raise unwritable(self.path, error) from None
 
     def _owner(self) -> str:
         try:
-            owner = read_json(self.results / ".owner.json")
+            owner = read_json(self.path / ".owner.json")
             return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
         except (StoreError, KeyError):
             return "another process"

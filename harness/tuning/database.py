@@ -1,4 +1,4 @@
-"""`optuna.db`: the one file of all studies, opened by one driver at a time, with clear errors.
+"""`optuna.db`: the one file of all studies of a results folder, with clear errors.
 
 It is looked at before Optuna is: Optuna adds tables to whatever database it opens, waits long for
 a lock, and says of each mishap only that a commit failed.
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+import filelock
 
 from harness.errors import StoreError
 
@@ -30,17 +32,31 @@ _KEPT = "nothing is lost: finished runs are kept, and the same command goes on f
 def open_storage(results: Path) -> "RDBStorage":
     """Return the storage of the studies in a results folder, made if need be.
 
-    Called by the one driver that holds the lock of `results`.
+    Called by a driver that holds the lock of its experiment; names of studies begin with that of
+    the experiment, so that several drivers share the file and no study.
 
     Raises:
         StoreError: The file is none of Optuna's, of another version, locked or read-only.
     """
     path = results / FILE
     with quiet(), clear_errors(path):
-        if not path.exists() or path.stat().st_size == 0:
-            _make(path)
+        if _is_missing(path):
+            _make_once(path)
         _check(path)
         return _open(path)
+
+
+def _is_missing(path: Path) -> bool:
+    return not path.exists() or path.stat().st_size == 0
+
+
+def _make_once(path: Path) -> None:
+    """Make the file, unless another experiment of this results folder has just made it."""
+    lock = path.with_name(f".{path.name}.lock")
+    with filelock.FileLock(lock):
+        if _is_missing(path):
+            _make(path)
+        lock.unlink(missing_ok=True)  # whoever waits for it finds the file
 
 
 def _make(path: Path) -> None:

@@ -199,7 +199,7 @@ def test_attempts_that_were_cut_off_are_refused_unless_they_may_be_left(
 def test_a_folder_in_which_a_driver_is_at_work_is_refused(
     parts: list[Path], tmp_path: Path
 ) -> None:
-    with Store(parts[0], "tiny").locked(), pytest.raises(StoreError, match="a is in use by"):
+    with Store(parts[0], "tiny").locked(), pytest.raises(StoreError, match="a/tiny is in use by"):
         merge(tmp_path / "all", parts)
 
 

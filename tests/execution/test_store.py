@@ -225,9 +225,9 @@ def test_i15_a_full_disk_is_named_with_what_to_do(
 
 def test_i11_the_lock_of_a_driver_that_is_gone_is_no_obstacle(store: Store) -> None:
     """The system lets go of it at the driver's end, and at its own: nothing is left to judge."""
-    (store.results / ".lock").write_text("")
+    (store.path / ".lock").write_text("")
     write_atomically(
-        store.results / ".owner.json",
+        store.path / ".owner.json",
         json.dumps({"host": "elsewhere", "pid": os.getpid(), "since": "2001-01-01 00:00:00"}),
     )
     with store.locked():
@@ -238,7 +238,7 @@ def test_i11_a_process_that_a_killed_driver_was_just_starting_is_waited_for(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between fork and exec it has the driver's files open, the lock among them."""
-    with (store.results / ".lock").open("w") as file:
+    with (store.path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[file.fileno()])
     with monkeypatch.context() as patch:
@@ -265,10 +265,18 @@ def test_a_torn_schema_file_is_named(store: Store) -> None:
 
 def test_a_second_driver_is_refused_and_told_who_holds_the_folder(store: Store) -> None:
     with store.locked(), pytest.raises(StoreError, match="in use by process"):  # noqa: SIM117
-        with Store(store.results, "other").locked():
+        with Store(store.results, "tiny").locked():
             pass
     with store.locked():
         pass
+
+
+def test_two_experiments_share_a_results_folder_at_a_time(store: Store) -> None:
+    with store.locked(), Store(store.results, "other").locked():
+        pass
+    with pytest.raises(StoreError, match="differs in more than its case"):  # noqa: SIM117
+        with Store(store.results, "TINY").locked():
+            pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

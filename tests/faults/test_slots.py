@@ -242,7 +242,7 @@ def test_i11_a_second_driver_is_refused_and_told_who_holds_the_folder(
 
     study = slow_study(make_study)
     driver = study.start("--jobs", "1")
-    waits(lambda: (study.results / ".owner.json").exists())
+    waits(lambda: (study.store.path / ".owner.json").exists())
     with pytest.raises(StoreError, match=rf"in use by process {driver} on .+ since \d{{4}}-"):  # noqa: SIM117
         with study.store.locked():
             pass

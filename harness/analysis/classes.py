@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.analysis import intervals
+from harness.analysis.formatting import unreadable
 from harness.analysis.tables import BLOCK, DONE, GROUP, PANEL
-from harness.analysis.words import unreadable
 from harness.experiment.design import NOTHING
 from harness.training.run_result import DamagedRunError, recall_run
 from harness.training.rundir import PER_CLASS

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.analysis.formatting import in_words
 from harness.analysis.intervals import FEWEST_SEEDS, MOST_ALONE, ImageSample, Interval, Ints
 from harness.analysis.tables import DONE, PANEL
-from harness.analysis.words import in_words
 from harness.errors import StoreError, listing
 from harness.metrics import Metric, Split, metric_of
 from harness.training.run_result import DamagedRunError, recall_run

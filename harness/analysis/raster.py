@@ -1,4 +1,4 @@
-"""A chart as PNG: the few shapes of a `harness.analysis.chart.Canvas`, drawn by matplotlib."""
+"""A chart as PNG: the few shapes of a `harness.analysis.svg.Canvas`, drawn by matplotlib."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def png_of(svg: str, scale: float = 2.0) -> bytes:
     """Return a chart as PNG on white.
 
     Args:
-        svg: As `harness.analysis.chart.Canvas.picture` writes it.
+        svg: As `harness.analysis.svg.Canvas.picture` writes it.
         scale: Pixels of a unit of the chart.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.words import unreadable
+from harness.analysis.formatting import unreadable
 from harness.errors import ConfigError, StoreError
 from harness.metrics import OF_TWO, STANDARD, Metric, Split, metric_of, scores
 from harness.text import named_error

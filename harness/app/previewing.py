@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.analysis.chart import Picture
 from harness.analysis.report.write import preview_page
+from harness.analysis.svg import Picture
 from harness.app import compose
 from harness.app.options import select
 from harness.datasets.base import Dataset

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from harness.analysis.compare import Panel, chosen, differences, leaderboard
 from harness.analysis.doubts import Doubts, doubts
-from harness.analysis.findings import CONFIRMED, Findings, command, find
 from harness.analysis.images import image_scores
 from harness.analysis.report.document import Document
 from harness.analysis.report.misses import worst_misses
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
+from harness.analysis.report_data import CONFIRMED, ReportData, collect, command
 from harness.analysis.tables import PANEL, runs_table, stored_specs
 from harness.analysis.threshold import under_primary
 from harness.app import compose
@@ -53,7 +53,7 @@ class Reported:
         files: Where it is, ``index.html`` first.
     """
 
-    found: Findings
+    found: ReportData
     document: Document
     files: tuple[Path, ...]
 
@@ -82,7 +82,7 @@ def report(
     """
     store = Store(results, experiment.name)
     specs, notes, searched = asked(experiment, store)
-    found = find(experiment, specs, store, points / 100, notes, searched)
+    found = collect(experiment, specs, store, points / 100, notes, searched)
     page = document(found, worst_misses(found, file_names, classes) if thumbnails else None)
     folder = store.path / FOLDER
     try:

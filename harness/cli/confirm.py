@@ -8,9 +8,9 @@ from typing import Any
 
 from harness.analysis.compare import Panel
 from harness.analysis.doubts import uncertain
+from harness.analysis.formatting import in_words, unit_of
 from harness.analysis.intervals import BETTER, EXPLORATORY
 from harness.analysis.tables import records
-from harness.analysis.words import in_words, unit_of
 from harness.app import reporting
 from harness.app.options import Options
 from harness.cli.run import not_done, resumable

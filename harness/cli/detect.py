@@ -44,7 +44,7 @@ _LAYOUT = ("header", "delimiter", "encoding")
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedData:
     """A dataset as an experiment file would write it.
 
     Attributes:
@@ -98,7 +98,7 @@ class Asked:
         return cls(label, tuple(images) or tuple(places), settings=settings, **more)
 
 
-def look(path: Path, asked: Asked = Asked()) -> Found:
+def look(path: Path, asked: Asked = Asked()) -> DetectedData:
     """Return what lies at a path.
 
     Args:
@@ -135,7 +135,7 @@ def _refuse_foreign(path: Path) -> None:
         raise DataError(f"{path} is empty (0 bytes)")
 
 
-def _folder(path: Path, asked: Asked) -> Found:
+def _folder(path: Path, asked: Asked) -> DetectedData:
     place = path.expanduser()
     tables = [
         path / name
@@ -154,7 +154,9 @@ def _folder(path: Path, asked: Asked) -> Found:
         if inner.is_dir() and any(entry.is_dir() for entry in inner.iterdir()):
             deeper = _folder(inner, asked)
             remark = f"{path} holds one folder only; looked into {inner}"
-            return Found(deeper.name, deeper.fields, deeper.comments, (remark, *deeper.remarks))
+            return DetectedData(
+                deeper.name, deeper.fields, deeper.comments, (remark, *deeper.remarks)
+            )
     if len(source.class_names) == 1 and doubts:
         raise doubts[0]  # one folder of all images is no class
     if asked.label is not None:
@@ -171,12 +173,12 @@ def _folder(path: Path, asked: Asked) -> Found:
     if linked_out(source.files, [place]):
         fields["allow_outside"] = True
         comments["allow_outside"] = "images lie behind symbolic links out of the folder"
-    return Found("image_folder", fields, comments)
+    return DetectedData("image_folder", fields, comments)
 
 
-def _listings(tables: list[Path], asked: Asked) -> tuple[list[Found], list[ConfigError]]:
+def _listings(tables: list[Path], asked: Asked) -> tuple[list[DetectedData], list[ConfigError]]:
     """Return the files that list images with their labels, and questions about others."""
-    listings: list[Found] = []
+    listings: list[DetectedData] = []
     doubts: list[ConfigError] = []
     for table in tables:
         if _columns_of(table) > _WIDEST:
@@ -200,7 +202,7 @@ def _columns_of(table: Path) -> int:
         return file.readline(1_000_000).count(",")
 
 
-def _same_classes(listing_: Found, class_names: tuple[str, ...]) -> bool:
+def _same_classes(listing_: DetectedData, class_names: tuple[str, ...]) -> bool:
     """Whether a listing in a folder of class folders says no more than the folders do."""
     try:
         sound = {**listing_.fields, "on_missing_image": "skip", "on_conflict": "skip"}
@@ -213,11 +215,11 @@ def _same_classes(listing_: Found, class_names: tuple[str, ...]) -> bool:
 def _only_file(
     path: Path,
     tables: list[Path],
-    listings: list[Found],
+    listings: list[DetectedData],
     doubts: list[ConfigError],
     error: DataError,
     asked: Asked,
-) -> Found:
+) -> DetectedData:
     """Return what a folder without class folders holds: a file that lists images, or a table."""
     if len(listings) == 1:
         return listings[0]
@@ -231,17 +233,17 @@ def _only_file(
     raise error
 
 
-def _file(path: Path, asked: Asked) -> Found:
+def _file(path: Path, asked: Asked) -> DetectedData:
     """Return what a file is, with the fields that the user set."""
     return with_settings(_read(path, asked), asked)
 
 
-def with_settings(found: Found, asked: Asked) -> Found:
+def with_settings(found: DetectedData, asked: Asked) -> DetectedData:
     """Return what was found with the fields that the user set."""
     return replace(found, fields={**found.fields, **asked.settings})
 
 
-def _read(path: Path, asked: Asked) -> Found:
+def _read(path: Path, asked: Asked) -> DetectedData:
     chosen = {key: asked.settings[key] for key in _LAYOUT if key in asked.settings}
     named("table", {"file": path.as_posix(), **chosen}, ())  # refuses values that are none
     try:
@@ -291,7 +293,7 @@ def _as_written(cells: Any) -> dict[str, Any]:
     return {str(name): columns.texts(cells, str(name), "") for name in cells.columns}
 
 
-def _manifest(path: Path, names: NameColumn, roles: Roles, missing: int) -> Found:
+def _manifest(path: Path, names: NameColumn, roles: Roles, missing: int) -> DetectedData:
     fields: dict[str, Any] = {"file": path.as_posix()}
     comments = {}
     remarks = [*names.remarks, *roles.remarks]
@@ -314,10 +316,10 @@ def _manifest(path: Path, names: NameColumn, roles: Roles, missing: int) -> Foun
             comments["drop"] = f"{rows} without a label left out"
             remarks.append(f"{rows} without a value in column '{roles.label}' left out")
     fields |= roles.others
-    return Found("manifest", fields, comments, tuple(remarks))
+    return DetectedData("manifest", fields, comments, tuple(remarks))
 
 
-def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -> Found:
+def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -> DetectedData:
     last = roles.label == list(columns)[-1]
     fields: dict[str, Any] = {"file": path.as_posix()}
     comments: dict[str, str] = {}
@@ -345,4 +347,4 @@ def _table(path: Path, columns: Columns, cells: Any, roles: Roles, bare: bool) -
         comments["drop_columns"] = (
             "they name rows, tell the class or the split: not to be learnt from"
         )
-    return Found("table", fields, comments, tuple(remarks))
+    return DetectedData("table", fields, comments, tuple(remarks))

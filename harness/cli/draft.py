@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from harness.cli.budget import Budget, Work
-from harness.cli.detect import Found
-from harness.cli.portrait import Portrait
+from harness.cli.dataset_summary import DatasetSummary
+from harness.cli.detect import DetectedData
 from harness.errors import DataError, counted, lasting
 
 SEEDS = 3
@@ -24,7 +24,7 @@ _FEWEST = 20
 """Test samples of the rarest class below which one test set says little: a sample is 5 points."""
 
 
-def work_of(seen: Portrait) -> Work:
+def work_of(seen: DatasetSummary) -> Work:
     """Return what the runs of a draft would train on."""
     train, val, test = (int(counts.sum()) for counts in seen.info.counts)
     image = seen.info.kind == "image"
@@ -37,7 +37,7 @@ def work_of(seen: Portrait) -> Work:
     )
 
 
-def text_of(file: Path, data: Path, found: Found, seen: Portrait, plan: Budget) -> str:
+def text_of(file: Path, data: Path, found: DetectedData, seen: DatasetSummary, plan: Budget) -> str:
     """Return the experiment file.
 
     Args:
@@ -104,14 +104,14 @@ def _training(plan: Budget) -> list[str]:
     ]
 
 
-def _dataset(found: Found, seen: Portrait) -> list[str]:
+def _dataset(found: DetectedData, seen: DatasetSummary) -> list[str]:
     lines = [f"  - name: {found.name}"]
     for key, value in found.fields.items():
         lines.append(f"    {key}: {_value(value)}" + _beside(found.comments.get(key, "")))
     return lines + [f"    # {text}" for text in _suggestions(found, seen)]
 
 
-def _suggestions(found: Found, seen: Portrait) -> list[str]:
+def _suggestions(found: DetectedData, seen: DatasetSummary) -> list[str]:
     """Return lines that a user may want, as comments."""
     info, lines = seen.info, []
     counts = info.counts[0]
@@ -154,7 +154,7 @@ def _factors(kind: str) -> list[tuple[str, str, str]]:
     return [*images, *both, *cut] if kind == "image" else both
 
 
-def _models(seen: Portrait) -> list[str]:
+def _models(seen: DatasetSummary) -> list[str]:
     if seen.info.kind == "table":
         return ["models: [mlp]"]
     size = min(seen.info.shape[:2])
@@ -167,18 +167,18 @@ def _models(seen: Portrait) -> list[str]:
     ]
 
 
-def _seeds(seen: Portrait) -> int:
+def _seeds(seen: DatasetSummary) -> int:
     """Return how many seeds give at least `SEEDS` runs of a recipe, each in every fold."""
     return SEEDS if seen.folds is None else -(-SEEDS // seen.folds)
 
 
-def _more_seeds(seen: Portrait) -> str:
+def _more_seeds(seen: DatasetSummary) -> str:
     if seen.folds is None:
         return "5 or more to tell small gains from noise"
     return "each runs every fold; more to tell small gains from noise"
 
 
-def _folds(seen: Portrait) -> list[str]:
+def _folds(seen: DatasetSummary) -> list[str]:
     if seen.folds is not None:
         return [
             f"folds: {seen.folds}"
@@ -199,7 +199,7 @@ def _folds(seen: Portrait) -> list[str]:
     ]
 
 
-def _foldable(seen: Portrait) -> bool:
+def _foldable(seen: DatasetSummary) -> bool:
     """Whether the set can be cut in folds: it has no split, and every class enough to go round."""
     try:
         for fold in range(_FOLDS):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.cli.portrait import Portrait, portrait, portrait_alone, show
+from harness.cli.dataset_summary import DatasetSummary, portrait, portrait_alone, show
 from harness.cli.shared import err, find, out, print_json, shipped
 from harness.datasets.base import Dataset
 from harness.errors import BadFilesError, ConfigError, did_you_mean, listing
@@ -35,7 +35,7 @@ def run(dataset: str, sets: Sequence[str], plugins: Sequence[str], as_json: bool
         show(item, out)
 
 
-def _portraits(dataset: str, sets: Sequence[str], plugins: Sequence[str]) -> list[Portrait]:
+def _portraits(dataset: str, sets: Sequence[str], plugins: Sequence[str]) -> list[DatasetSummary]:
     load_plugins(plugins)
     if dataset in datasets:
         return [portrait_alone(named(dataset, {}, sets))]
@@ -75,8 +75,8 @@ def named(name: str, fields: dict[str, object], sets: Sequence[str]) -> Dataset:
 
 def standing_at(path: Path, sets: Sequence[str]) -> Dataset:
     """Return the dataset that lies at a path, read as `harness new` would read it."""
+    from harness.cli.dataset_defaults import labelled, settled
     from harness.cli.detect import Asked, look
-    from harness.cli.settle import labelled, settled
 
     found = labelled(look(path, Asked.of(sets)), path)
     named(found.name, dict(found.fields), ())  # refuses what is no key of it

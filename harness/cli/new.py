@@ -5,11 +5,11 @@ import shlex
 from pathlib import Path
 
 from harness.cli.budget import Budget, chosen
-from harness.cli.detect import Asked, Found, look, with_settings
+from harness.cli.dataset_defaults import labelled, settled, smaller
+from harness.cli.dataset_summary import DatasetSummary, portrait_alone, show
+from harness.cli.detect import Asked, DetectedData, look, with_settings
 from harness.cli.draft import text_of, work_of
 from harness.cli.inspect import named
-from harness.cli.portrait import Portrait, portrait_alone, show
-from harness.cli.settle import labelled, settled, smaller
 from harness.cli.shared import out
 from harness.errors import ConfigError, DataError, HarnessError
 from harness.experiment.expand import Plan, expand
@@ -68,7 +68,7 @@ def _verified(file: Path, data: Path, text: str) -> Plan:
         raise error.within(f"no experiment can be made of {data} as it is") from None
 
 
-def _say(file: Path, found: Found, seen: Portrait, plan: Plan, budget: Budget) -> None:
+def _say(file: Path, found: DetectedData, seen: DatasetSummary, plan: Plan, budget: Budget) -> None:
     show(seen, out)
     for remark in found.remarks:
         _line(f"note: {remark}", "yellow")

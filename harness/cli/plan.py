@@ -10,7 +10,7 @@ from rich.table import Table
 from harness.app import compose
 from harness.app.options import Options, select
 from harness.cli import plan_tuning
-from harness.cli.portrait import per_split
+from harness.cli.dataset_summary import per_split
 from harness.cli.shared import err, find, out, print_json
 from harness.errors import ConfigError, counted, lasting, listing
 from harness.execution.estimate import Estimate

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.analysis import chart, raster
-from harness.analysis.chart import BLUE, GREEN, INK, ORANGE, Canvas
+from harness.analysis import raster, svg
+from harness.analysis.svg import BLUE, GREEN, INK, ORANGE, Canvas
 
 MARGIN = 8
 
@@ -40,7 +40,7 @@ def test_each_shape_stands_where_the_svg_has_it():
     canvas.line((0, 50), (200, 50), INK, width=6)
     canvas.path([(10, 60), (50, 60), (50, 90), (10, 90)], fill=GREEN)
     canvas.path([(100, 60), (150, 60)], stroke=BLUE, width=6, opacity=0.5)
-    canvas.image(160, 60, 30, 30, chart.png(np.array([[0, 255], [255, 0]], np.uint8)))
+    canvas.image(160, 60, 30, 30, svg.png(np.array([[0, 255], [255, 0]], np.uint8)))
     pixels = drawn(canvas)
     assert pixels.shape == (100 + 2 * MARGIN, 200 + 2 * MARGIN, 3)
     assert at(pixels, 30, 20) == colour(BLUE)
@@ -91,7 +91,7 @@ def test_any_name_is_drawn_as_it_stands(name):
 
 
 def test_every_shape_of_a_canvas_has_a_way_to_be_drawn():
-    source = Path(chart.__file__).read_text()
+    source = Path(svg.__file__).read_text()
     assert set(re.findall(r"_add\(\s*\"(\w+)\"", source)) | {"text"} == raster._SHAPES.keys()
 
 

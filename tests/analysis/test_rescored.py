@@ -10,8 +10,8 @@ from rich.console import Console
 from sklearn.metrics import average_precision_score, fbeta_score
 
 from harness.analysis import compare
-from harness.analysis.findings import find
 from harness.analysis.report.page import document
+from harness.analysis.report_data import collect
 from harness.analysis.tables import load_results, runs_table
 from harness.cli import leaderboard
 from harness.errors import ConfigError
@@ -82,7 +82,7 @@ def test_a_metric_of_ones_own_answers_without_a_run_being_done_again(make, plugi
     specs = expand(asked).runs
     assert [spec.key for spec in specs] == [spec.key for spec in made.specs]
     assert asked.metric == specs[0].metric == "recall_at_least(least=0.6)"
-    found = find(asked, specs, made.store)
+    found = collect(asked, specs, made.store)
     assert (found.runs["status"] == "done").all()
     for _, row in found.runs.iterrows():
         p, labels = predicted(row)
@@ -127,7 +127,7 @@ def test_two_classes_show_the_rare_one_also_of_results_of_before(make):
 
 def test_the_answer_of_two_classes_says_what_becomes_of_the_rare_one(make):
     made = make(**TWO, worth=lambda spec: 2.0 * len(spec.strategies))
-    found = find(made.experiment, made.specs, made.store)
+    found = collect(made.experiment, made.specs, made.store)
     chosen = next(iter(found.chosen.values()))
     board = found.board.set_index("recipe")
     (said,) = [text for text in document(found).answer[0] if text.startswith("Of the rarer class")]

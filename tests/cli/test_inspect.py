@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from harness.cli import main
-from harness.cli.portrait import _bar
+from harness.cli.dataset_summary import _bar
 
 
 @pytest.fixture

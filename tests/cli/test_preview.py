@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harness.analysis.chart import WIDTH
+from harness.analysis.svg import WIDTH
 from harness.app import previewing
 from harness.cli import main
 from harness.errors import StoreError, TrackingError

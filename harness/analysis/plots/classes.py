@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.analysis import chart
-from harness.analysis.chart import BLUE, GREY, INK, ORANGE, WIDTH, Canvas, Picture
+from harness.analysis import svg
 from harness.analysis.classes import in_order
+from harness.analysis.svg import BLUE, GREY, INK, ORANGE, WIDTH, Canvas, Picture
 
 _MOST_CLASSES = 30
 _MOST_CELLS = 20
@@ -31,12 +31,12 @@ def class_recalls(classes: pd.DataFrame, recipe: str) -> Picture:
         return _recalls_by_count(order, recipe)
     left, top, step = 150, 40, 22
     bottom = top + step * len(order)
-    canvas, scale = Canvas(bottom + 42), chart.Scale(0, 100, left, WIDTH - 14)
+    canvas, scale = Canvas(bottom + 42), svg.Scale(0, 100, left, WIDTH - 14)
     canvas.dot(10, 12, GREY, hollow=True)
     canvas.text(20, 16, "nothing", size=11.5)
     canvas.dot(86, 12, BLUE)
     canvas.text(96, 16, recipe, size=11.5, room=WIDTH - 124)
-    chart.below(canvas, scale, top - 6, bottom, "recall on test, %", "g")
+    svg.below(canvas, scale, top - 6, bottom, "recall on test, %", "g")
     said = []
     for place, row in enumerate(order.to_dict("records")):
         y = top + step * place + 8
@@ -63,17 +63,17 @@ def _recalls_by_count(order: pd.DataFrame, recipe: str) -> Picture:
     known = order.dropna(subset="gain")
     counts, gains = known["train_count"].tolist(), (known["gain"] * 100).tolist()
     canvas = Canvas(250)
-    across = chart.Scale(
+    across = svg.Scale(
         max(min(counts, default=1) * 0.9, 0.5),
         max(counts, default=1) * 1.1,
         46,
         WIDTH - 12,
         log=True,
     )
-    scale = chart.Scale(*chart.around(gains, (0,)), 200, 12)
-    chart.beside(canvas, scale, 46, WIDTH - 12, "g")
+    scale = svg.Scale(*svg.around(gains, (0,)), 200, 12)
+    svg.beside(canvas, scale, 46, WIDTH - 12, "g")
     canvas.line((46, scale(0)), (WIDTH - 12, scale(0)), GREY, 1.4)
-    chart.below(canvas, across, 12, 200, "training samples (log scale)", "g")
+    svg.below(canvas, across, 12, 200, "training samples (log scale)", "g")
     for name, count, gain in zip(known["name"], counts, gains, strict=True):
         colour = BLUE if gain >= 0 else ORANGE
         canvas.dot(across(count), scale(gain), colour, 3, hint=f"{name}: {gain:+.0f} points")
@@ -95,12 +95,12 @@ def confusion(matrix: NDArray[np.int64], names: Sequence[str], title: str) -> Pi
     count = len(names)
     left, side = 92.0, WIDTH - 100.0
     cell, top = side / count, 26.0
-    upright = all(chart.cut(name, cell, 11.5) == chart.plain(name) for name in names)
+    upright = all(svg.cut(name, cell, 11.5) == svg.plain(name) for name in names)
     # names that are wider than their cell stand along a slope, where each has the same room
     canvas = Canvas(top + side + (30 if upright else _SLOPED))
     canvas.text(left + side / 2, 16, "predicted class", "middle", GREY, 11.5)
     if count > _MOST_CELLS:
-        canvas.image(left, top, side, side, chart.png(colours.astype(np.uint8)))
+        canvas.image(left, top, side, side, svg.png(colours.astype(np.uint8)))
         canvas.text(left - 6, top + 10, "true class", "end", GREY, 11.5)
     else:
         canvas.rect(left, top, side - 0.6, side - 0.6, _colour(_LIGHT))  # of all empty cells

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis import chart
-from harness.analysis.chart import BLUE, FAINT, GREY, INK, ORANGE, SERIES, WIDTH, Canvas, Picture
+from harness.analysis import svg
+from harness.analysis.formatting import axis_of, holm_says, in_words, unit_of
 from harness.analysis.intervals import BETTER, MARGIN, SAME, WORSE
-from harness.analysis.words import axis_of, holm_says, in_words, unit_of
+from harness.analysis.svg import BLUE, FAINT, GREY, INK, ORANGE, SERIES, WIDTH, Canvas, Picture
 
 _COLOURS = {BETTER: BLUE, WORSE: ORANGE, SAME: INK}
 
@@ -50,13 +50,13 @@ def _forest(rows: pd.DataFrame, title: str, margin: float) -> Picture:
     metric = str(rows["metric"].iloc[0]) if len(rows) else "balanced_accuracy"
     unit, step, top = unit_of(metric), 38, 8
     ends = [name for name in ("estimate", "low", "high", "new_low", "new_high") if name in rows]
-    low, high = chart.around(rows[ends].to_numpy(float).ravel().tolist(), (-margin, margin))
-    scale = chart.Scale(low * unit.scale, high * unit.scale, 12, WIDTH - 12)
+    low, high = svg.around(rows[ends].to_numpy(float).ravel().tolist(), (-margin, margin))
+    scale = svg.Scale(low * unit.scale, high * unit.scale, 12, WIDTH - 12)
     bottom = top + step * len(rows) + 4
     canvas = Canvas(bottom + 42)
     at = margin * unit.scale
-    canvas.rect(scale(-at), top, scale(at) - scale(-at), bottom - top, chart.BAND)
-    chart.below(canvas, scale, top, bottom, axis_of(metric), "g")
+    canvas.rect(scale(-at), top, scale(at) - scale(-at), bottom - top, svg.BAND)
+    svg.below(canvas, scale, top, bottom, axis_of(metric), "g")
     canvas.line((scale(0), top), (scale(0), bottom), GREY, 1.4)
     said = []
     for place, row in enumerate(rows.to_dict("records")):
@@ -71,9 +71,7 @@ def _forest(rows: pd.DataFrame, title: str, margin: float) -> Picture:
     return canvas.picture(title, "; ".join(said) or "nothing could be estimated")
 
 
-def _whisker(
-    canvas: Canvas, scale: chart.Scale, y: float, row: dict[Any, Any], times: float
-) -> None:
+def _whisker(canvas: Canvas, scale: svg.Scale, y: float, row: dict[Any, Any], times: float) -> None:
     colour = _COLOURS.get(row.get("verdict", ""), GREY)
     for names, width in ((("new_low", "new_high"), 1.6), (("low", "high"), 4.5)):
         low, high = (row.get(name, math.nan) for name in names)
@@ -95,10 +93,10 @@ def cell_means(means: pd.DataFrame, metric: str) -> Picture:
     """
     unit = unit_of(metric)
     across, lines = list(dict.fromkeys(means["a"])), list(dict.fromkeys(means["b"]))
-    low, high = chart.around((means["mean"] * unit.scale).tolist())
-    scale = chart.Scale(low, high, 178, 12)
+    low, high = svg.around((means["mean"] * unit.scale).tolist())
+    scale = svg.Scale(low, high, 178, 12)
     canvas = Canvas(206 + 16 * len(lines))
-    chart.beside(canvas, scale, 48, WIDTH - 12, "g")
+    svg.beside(canvas, scale, 48, WIDTH - 12, "g")
     room = (WIDTH - 220) / max(len(across) - 1, 1)
     places = {level: 130 + room * i for i, level in enumerate(across)}
     for level, x in places.items():
@@ -116,7 +114,7 @@ def cell_means(means: pd.DataFrame, metric: str) -> Picture:
             f"{unit.value(v)} at {a}" for a, v in zip(part["a"], part["mean"], strict=True)
         )
         said.append(f"{level}: {ends}")
-    chart.legend(canvas, 94, 218, lines, WIDTH - 106)
+    svg.legend(canvas, 94, 218, lines, WIDTH - 106)
     return canvas.picture(f"Mean {in_words(metric)} by two factors", "; ".join(said))
 
 
@@ -130,13 +128,13 @@ def cost(costs: pd.DataFrame, metric: str) -> Picture:
     known = costs.dropna(subset=["gain", "relative"])
     unit = unit_of(metric)
     gains = (known["gain"] * unit.scale).tolist()
-    scale = chart.Scale(*chart.around(gains, (0,)), 200, 26)
-    across = chart.Scale(*chart.around(known["relative"].tolist(), (1,)), 52, WIDTH - 14)
+    scale = svg.Scale(*svg.around(gains, (0,)), 200, 26)
+    across = svg.Scale(*svg.around(known["relative"].tolist(), (1,)), 52, WIDTH - 14)
     canvas = Canvas(246)
     canvas.text(52, 14, axis_of(metric), fill=GREY, size=11.5, room=WIDTH - 60)
-    chart.beside(canvas, scale, 52, WIDTH - 14, "g")
+    svg.beside(canvas, scale, 52, WIDTH - 14, "g")
     canvas.line((52, scale(0)), (WIDTH - 14, scale(0)), GREY, 1.4)
-    chart.below(canvas, across, 26, 200, "seconds of a run, × those of nothing", "g")
+    svg.below(canvas, across, 26, 200, "seconds of a run, × those of nothing", "g")
     for row, gain in zip(known.to_dict("records"), gains, strict=True):
         hint = f"{row['recipe']}: {gain:+.{unit.digits}f}, {row['relative']:.2f} × the time"
         best = bool(row["frontier"])
@@ -164,7 +162,7 @@ def strip(values: Sequence[float], low: float, high: float, span: tuple[float, f
         high: End of the interval, or NaN.
         span: Range of the strip, the same for a whole table.
     """
-    canvas, scale = Canvas(18, 130), chart.Scale(*span, 4, 126)
+    canvas, scale = Canvas(18, 130), svg.Scale(*span, 4, 126)
     canvas.line((scale(0), 1), (scale(0), 17), GREY)
     canvas.line((4, 9), (126, 9), FAINT)
     if math.isfinite(low) and math.isfinite(high):

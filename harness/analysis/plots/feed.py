@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from harness.analysis import chart
-from harness.analysis.chart import BLUE, GREY, WIDTH, Canvas, Picture
+from harness.analysis import svg
+from harness.analysis.svg import BLUE, GREY, WIDTH, Canvas, Picture
 from harness.metrics import groups
 from harness.training.preview import Preview, PreviewBatch, Sample
 
@@ -73,7 +73,7 @@ def _draw(canvas: Canvas, batch: PreviewBatch, steps: int, top: float) -> None:
     for place, sample in enumerate(batch.samples):
         x = (place % _PER_ROW) * (cell + _GAP)
         y = top + 20 + (place // _PER_ROW) * (tall + 34)
-        canvas.image(x, y, cell, tall, chart.png(sample.image, 224))
+        canvas.image(x, y, cell, tall, svg.png(sample.image, 224))
         if sample.synthetic:
             canvas.rect(x, y, cell, 3, BLUE, "synthetic")
         said = [f"{share:.2f} {name}" for name, share in sample.labels]
@@ -114,7 +114,7 @@ def _shares(canvas: Canvas, found: Preview, names: list[str], rows: np.ndarray, 
     )
     strip = rows[:, 2:] / max(rows[:, 2:].max(), 1e-9)
     colours = _LIGHT + strip[..., None] * (_DARK - _LIGHT)
-    canvas.image(330, top + 44, WIDTH - 330, 20 * len(names), chart.png(colours.astype(np.uint8)))
+    canvas.image(330, top + 44, WIDTH - 330, 20 * len(names), svg.png(colours.astype(np.uint8)))
     said = []
     for place, (name, row) in enumerate(zip(names, rows, strict=True)):
         y = top + 58 + 20 * place

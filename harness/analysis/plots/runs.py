@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from harness.analysis import chart
-from harness.analysis.chart import GREY, SERIES, WIDTH, Canvas, Picture
+from harness.analysis import svg
+from harness.analysis.svg import GREY, SERIES, WIDTH, Canvas, Picture
 
 
 def learning_curves(curves: pd.DataFrame, label: str, recipes: Sequence[str]) -> Picture:
@@ -19,11 +19,11 @@ def learning_curves(curves: pd.DataFrame, label: str, recipes: Sequence[str]) ->
     """
     recipes = [name for name in recipes if (curves["recipe"] == name).any()][: len(SERIES)]
     part = curves[curves["recipe"].isin(recipes)]
-    low, high = chart.around(part["mean"].tolist())
-    scale, across = chart.Scale(low, high, 190, 12), chart.Scale(0, 100, 52, WIDTH - 12)
+    low, high = svg.around(part["mean"].tolist())
+    scale, across = svg.Scale(low, high, 190, 12), svg.Scale(0, 100, 52, WIDTH - 12)
     canvas = Canvas(236 + 16 * len(recipes))
-    chart.beside(canvas, scale, 52, WIDTH - 12, ".3g")
-    chart.below(canvas, across, 12, 190, "per cent of the budget", "g")
+    svg.beside(canvas, scale, 52, WIDTH - 12, ".3g")
+    svg.below(canvas, across, 12, 190, "per cent of the budget", "g")
     said = []
     for (colour, dash), recipe in zip(SERIES, recipes, strict=False):
         rows = part[part["recipe"] == recipe]
@@ -36,7 +36,7 @@ def learning_curves(curves: pd.DataFrame, label: str, recipes: Sequence[str]) ->
             [(a, scale(v)) for a, v in zip(x, rows["mean"], strict=True)], colour, dash=dash
         )
         said.append(f"{recipe} ends at {rows['mean'].iloc[-1]:.3g}")
-    chart.legend(canvas, 52, 244, recipes, WIDTH - 64)
+    svg.legend(canvas, 52, 244, recipes, WIDTH - 64)
     return canvas.picture(label, "; ".join(said))
 
 
@@ -47,9 +47,9 @@ def reliability(bins: Mapping[str, pd.DataFrame]) -> Picture:
         bins: Tables of `harness.analysis.curves.reliability` by recipe; at most five.
     """
     canvas = Canvas(290 + 16 * len(bins))
-    scale, across = chart.Scale(0, 100, 244, 12), chart.Scale(0, 100, 52, 284)
-    chart.beside(canvas, scale, 52, 284, "g")
-    chart.below(canvas, across, 12, 244, "confidence, %", "g")
+    scale, across = svg.Scale(0, 100, 244, 12), svg.Scale(0, 100, 52, 284)
+    svg.beside(canvas, scale, 52, 284, "g")
+    svg.below(canvas, across, 12, 244, "confidence, %", "g")
     canvas.line((across(0), scale(0)), (across(100), scale(100)), GREY, 1.2, "4 3")
     canvas.text(300, 24, "right, % (upwards)", fill=GREY, size=11.5)
     canvas.text(300, 42, "above the diagonal:", fill=GREY, size=11.5)
@@ -68,5 +68,5 @@ def reliability(bins: Mapping[str, pd.DataFrame]) -> Picture:
             f"{recipe} is {'less' if gap > 0 else 'more'} sure than right by "
             f"{100 * abs(gap):.1f} points on average"
         )
-    chart.legend(canvas, 52, 298, list(bins), WIDTH - 64)
+    svg.legend(canvas, 52, 298, list(bins), WIDTH - 64)
     return canvas.picture("Reliability", "; ".join(said))

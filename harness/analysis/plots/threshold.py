@@ -4,10 +4,10 @@ import math
 
 import pandas as pd
 
-from harness.analysis import chart
-from harness.analysis.chart import BLUE, GREY, INK, ORANGE, WIDTH, Canvas, Picture
+from harness.analysis import svg
+from harness.analysis.formatting import axis_of, unit_of
 from harness.analysis.intervals import BETTER, MARGIN, SAME, WORSE
-from harness.analysis.words import axis_of, unit_of
+from harness.analysis.svg import BLUE, GREY, INK, ORANGE, WIDTH, Canvas, Picture
 
 _COLOURS = {BETTER: BLUE, WORSE: ORANGE, SAME: INK}
 _STEP = 30
@@ -28,8 +28,8 @@ def threshold_parts(parts: pd.DataFrame, margin: float = MARGIN) -> Picture:
     metric = str(parts["metric"].iloc[0]) if len(parts) else "balanced_accuracy"
     unit, top = unit_of(metric), 34
     ends = shown[["gain", "rest", "rest_low", "rest_high"]].to_numpy(float).ravel().tolist()
-    low, high = chart.around(ends, (-margin, margin))
-    scale = chart.Scale(low * unit.scale, high * unit.scale, 12, WIDTH - 12)
+    low, high = svg.around(ends, (-margin, margin))
+    scale = svg.Scale(low * unit.scale, high * unit.scale, 12, WIDTH - 12)
     bottom = top + _STEP * len(shown) + 4
     canvas = Canvas(bottom + 42)
     canvas.dot(18, 14, GREY, 4, hollow=True)
@@ -37,8 +37,8 @@ def threshold_parts(parts: pd.DataFrame, margin: float = MARGIN) -> Picture:
     canvas.dot(188, 14, GREY, 4)
     canvas.text(198, 18, "rest, both adjusted, with 95 % interval", size=11.5)
     at = margin * unit.scale
-    canvas.rect(scale(-at), top, scale(at) - scale(-at), bottom - top, chart.BAND)
-    chart.below(canvas, scale, top, bottom, axis_of(metric), "g")
+    canvas.rect(scale(-at), top, scale(at) - scale(-at), bottom - top, svg.BAND)
+    svg.below(canvas, scale, top, bottom, axis_of(metric), "g")
     canvas.line((scale(0), top), (scale(0), bottom), GREY, 1.4)
     said = []
     for place, row in enumerate(shown.to_dict("records")):

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from harness.analysis.compare import Panel
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import holm_says, in_words, joined, seconds, unit_of
 from harness.analysis.intervals import BETTER, EXPLORATORY, FEWEST_SEEDS, SAME, UNDECIDED, WORSE
 from harness.analysis.report.threshold_answer import sentences
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import records
-from harness.analysis.words import holm_says, in_words, joined, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.metrics import POINTS, metric_of
@@ -28,7 +28,7 @@ _HOW = {
 }
 
 
-def answer(found: Findings) -> list[list[str]]:
+def answer(found: ReportData) -> list[list[str]]:
     """Return the answer for each dataset and model in sentences, the headline first."""
     if not found.panels:
         return [["No run is done yet, so there is nothing to compare."]]
@@ -39,7 +39,7 @@ def answer(found: Findings) -> list[list[str]]:
     return [[said for part in parts for said in part(found, panel)] for panel in found.panels]
 
 
-def where(found: Findings, panel: Panel) -> str:
+def where(found: ReportData, panel: Panel) -> str:
     """Return a dataset's name, with the model where there are several."""
     models = {model for _, _, model in found.panels}
     return f"{panel[0]} with {panel[2]}" if len(models) > 1 else panel[0]
@@ -53,7 +53,7 @@ def of_panel(table: pd.DataFrame, panel: Panel) -> pd.DataFrame:
     return table[here & (table["reference"] == panel[1])] if "reference" in table else table[here]
 
 
-def _headline(found: Findings, panel: Panel) -> Iterator[str]:
+def _headline(found: ReportData, panel: Panel) -> Iterator[str]:
     recipe, place = found.chosen.get(panel), f"On {where(found, panel)}"
     how = "chosen on val" if found.by == "val" else "best on test, for want of val"
     if recipe is None:
@@ -66,7 +66,7 @@ def _headline(found: Findings, panel: Panel) -> Iterator[str]:
         yield f"{place}, {recipe} stands first ({how}); doing nothing has no run to compare with."
 
 
-def _threshold(found: Findings, panel: Panel) -> Iterator[str]:
+def _threshold(found: ReportData, panel: Panel) -> Iterator[str]:
     yield from sentences(found.threshold, panel, found.chosen.get(panel))
 
 
@@ -77,7 +77,7 @@ def of_recipe(table: pd.DataFrame, panel: Panel, recipe: str | None) -> Row | No
     return found[0] if found else None
 
 
-def compared(found: Findings, row: Row) -> str:
+def compared(found: ReportData, row: Row) -> str:
     """Return a difference to doing nothing as the end of a sentence, with its interval."""
     verdict, gain = row["verdict"], row["gain"]
     unit, name = unit_of(found.metric), in_words(found.metric)
@@ -102,18 +102,18 @@ def compared(found: Findings, row: Row) -> str:
     return f"{scores}, which may be chance ({interval})"
 
 
-def _span(found: Findings, low: float, high: float) -> str:
+def _span(found: ReportData, low: float, high: float) -> str:
     unit = unit_of(found.metric)
     return f"{unit.signed(low).lstrip('+')} to {unit.signed(high).lstrip('+')}"
 
 
-def margin(found: Findings) -> str:
+def margin(found: ReportData) -> str:
     """Return the largest difference that does not matter, with its unit."""
     unit = unit_of(found.metric)
     return f"{found.margin * unit.scale:g}{f' {unit.name}' if unit.name else ''}"
 
 
-def _anew(found: Findings, panel: Panel) -> Iterator[str]:
+def _anew(found: ReportData, panel: Panel) -> Iterator[str]:
     row = of_recipe(found.gains, panel, found.chosen.get(panel))
     if row and math.isfinite(row["new_low"]):
         anew = _span(found, row["new_low"], row["new_high"])
@@ -129,13 +129,13 @@ def _anew(found: Findings, panel: Panel) -> Iterator[str]:
         yield why
 
 
-def no_anew(found: Findings, panel: Panel) -> str:
+def no_anew(found: ReportData, panel: Panel) -> str:
     """Return why nothing is said of new images, as a sentence, or nothing where it is."""
     why = found.no_anew.get(panel, "")
     return f"For new {found.sample}s of this kind there is no interval: {why}." if why else ""
 
 
-def _doubts(found: Findings, panel: Panel) -> Iterator[str]:
+def _doubts(found: ReportData, panel: Panel) -> Iterator[str]:
     for doubt in found.doubts.get(panel, ()):
         yield f"{doubt.sentence()}."
 
@@ -145,7 +145,7 @@ def is_of_two(board: pd.DataFrame) -> bool:
     return "rare_recall" in board and bool(board["rare_recall"].notna().any())
 
 
-def _rare_class(found: Findings, panel: Panel) -> Iterator[str]:
+def _rare_class(found: ReportData, panel: Panel) -> Iterator[str]:
     """Say what becomes of the rarer of two classes, where doing nothing can be compared with."""
     board = of_panel(found.board, panel)
     recipe = found.chosen.get(panel)
@@ -165,7 +165,7 @@ def _rare_class(found: Findings, panel: Panel) -> Iterator[str]:
     yield f"Of the rarer class{f' {known}' if known else ''}, {joined(changes)}."
 
 
-def _search(found: Findings, panel: Panel) -> Iterator[str]:
+def _search(found: ReportData, panel: Panel) -> Iterator[str]:
     rows = of_panel(found.tuned, panel)
     for row in records(rows[rows["tuned"] == found.chosen.get(panel)]):
         against = ""
@@ -176,7 +176,7 @@ def _search(found: Findings, panel: Panel) -> Iterator[str]:
         yield f"It had a search behind it ({spent}) that doing nothing had not.{against}"
 
 
-def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
+def _confirmation(found: ReportData, panel: Panel) -> Iterator[str]:
     recipe = found.chosen.get(panel)
     if recipe in (None, NOTHING):
         return
@@ -208,13 +208,13 @@ def _confirmation(found: Findings, panel: Panel) -> Iterator[str]:
         )
 
 
-def has_val(found: Findings, panel: Panel) -> bool:
+def has_val(found: ReportData, panel: Panel) -> bool:
     """Whether the recipes of a dataset and model could be put in order by val."""
     rows = of_panel(found.board, panel)
     return "val" in rows and bool(rows["val"].notna().any())
 
 
-def _factors(found: Findings, panel: Panel) -> Iterator[str]:
+def _factors(found: ReportData, panel: Panel) -> Iterator[str]:
     rows = of_panel(found.effects, panel)
     if rows.empty:
         return
@@ -266,7 +266,7 @@ def _asked(rows: pd.DataFrame) -> int:
     return int(rows["asked"].max())
 
 
-def _dependence(found: Findings, panel: Panel) -> Iterator[str]:
+def _dependence(found: ReportData, panel: Panel) -> Iterator[str]:
     rows = of_panel(found.interactions, panel)
     if rows.empty:
         return
@@ -283,7 +283,7 @@ def _dependence(found: Findings, panel: Panel) -> Iterator[str]:
     )
 
 
-def _classes(found: Findings, panel: Panel) -> Iterator[str]:
+def _classes(found: ReportData, panel: Panel) -> Iterator[str]:
     recipe, rows = found.chosen.get(panel), of_panel(found.classes, panel)
     if rows.empty or recipe in (None, NOTHING):
         return

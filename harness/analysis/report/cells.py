@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
+from harness.analysis.formatting import unit_of
 from harness.analysis.intervals import BETTER, SAME, WORSE
 from harness.analysis.report.document import Cell
-from harness.analysis.words import unit_of
 from harness.metrics import Unit, metric_of
 
 MARKS = {BETTER: " ▲", WORSE: " ▼", SAME: " ≈"}

@@ -13,7 +13,7 @@ import pandas as pd
 from harness.analysis import plots
 from harness.analysis.compare import Panel
 from harness.analysis.effects import ESTIMANDS, POOLED
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import axis_of, holm_says, in_words, unit_of
 from harness.analysis.report import cells
 from harness.analysis.report.answer import has_val, is_of_two, margin, no_anew, of_panel, where
 from harness.analysis.report.document import (
@@ -25,8 +25,8 @@ from harness.analysis.report.document import (
     Section,
     Table,
 )
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import records
-from harness.analysis.words import axis_of, holm_says, in_words, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.metrics import FEW, OF_TWO, POINTS, Unit
@@ -43,7 +43,7 @@ _OTHERS = ("recall_few", "worst_class_recall", "macro_f1", "accuracy", "ece", "n
 
 
 def section(
-    title: str, found: Findings, make: Callable[[Findings, Panel], list[Block]]
+    title: str, found: ReportData, make: Callable[[ReportData, Panel], list[Block]]
 ) -> Section | None:
     """Return a chapter with a part for each dataset and model, or None where all are empty."""
     several = len(found.panels) > 1
@@ -55,7 +55,7 @@ def section(
     return Section(title, parts) if parts else None
 
 
-def recipes(found: Findings) -> Section | None:
+def recipes(found: ReportData) -> Section | None:
     """Return the leaderboard of each dataset and model, its main effects beside it."""
     parts: list[Part] = []
     for panel in found.panels:
@@ -80,13 +80,13 @@ def _asked(rows: pd.DataFrame) -> str:
     return counted(int(rows["asked"].max()), "effect asked at once", "effects asked at once")
 
 
-def _estimand(found: Findings) -> str:
+def _estimand(found: ReportData) -> str:
     text = ESTIMANDS[found.experiment.design]
     apart = " Tuned recipes stand outside the crossing and play no part."
     return f"{text[0].upper()}{text[1:]}.{apart if found.tuned_names() else ''}"
 
 
-def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
+def leaderboard(found: ReportData, panel: Panel, board: pd.DataFrame) -> Table:
     """Return the recipes of a dataset and model with everything that is said of each."""
     metric, rows = found.metric, of_panel(board, panel)
     gains = {row["recipe"]: row for row in records(of_panel(found.gains, panel))}
@@ -136,7 +136,7 @@ def leaderboard(found: Findings, panel: Panel, board: pd.DataFrame) -> Table:
     return Table(columns, made, _board_caption(found, panel, len(rows)), tall=True)
 
 
-def _further(found: Findings, rows: pd.DataFrame) -> list[tuple[str, Column, Unit]]:
+def _further(found: ReportData, rows: pd.DataFrame) -> list[tuple[str, Column, Unit]]:
     """Return column, head and unit of what stands beside the primary metric.
 
     With two classes: average precision, precision and recall of the rarer one, which balanced
@@ -158,7 +158,7 @@ def _further(found: Findings, rows: pd.DataFrame) -> list[tuple[str, Column, Uni
     return made
 
 
-def _board_caption(found: Findings, panel: Panel, rows: int) -> str:
+def _board_caption(found: ReportData, panel: Panel, rows: int) -> str:
     by = f"on {found.by}" if has_val(found, panel) else "on test, for want of val: optimistic"
     cut = f" The best {MOST_ROWS} of {rows} recipes." if rows > MOST_ROWS else ""
     unread = counted(found.not_detailed, "recipe was", "recipes were")
@@ -173,7 +173,7 @@ def _board_caption(found: Findings, panel: Panel, rows: int) -> str:
     )
 
 
-def _each(found: Findings, panel: Panel) -> dict[str, list[float]]:
+def _each(found: ReportData, panel: Panel) -> dict[str, list[float]]:
     """Return the paired differences of each recipe, one per seed."""
     runs = of_panel(found.runs, panel)
     column = f"test_{found.metric}"
@@ -197,12 +197,12 @@ def _span(each: dict[str, list[float]], gains: dict[str, dict[str, float]]) -> t
     return min(values[cut], 0.0), max(values[-1 - cut], 0.0)
 
 
-def factors(found: Findings) -> Section | None:
+def factors(found: ReportData) -> Section | None:
     """Return the main effects as tables: on the primary metric, and on others as exploration."""
     return section("Main effects", found, _effects)
 
 
-def _effects(found: Findings, panel: Panel) -> list[Block]:
+def _effects(found: ReportData, panel: Panel) -> list[Block]:
     rows = records(of_panel(found.effects, panel))
     if len(found.panels) > 1 and panel == found.panels[0] and not found.effects.empty:
         rows += records(found.effects[found.effects["dataset"] == POOLED])
@@ -258,7 +258,7 @@ def _lost(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _other_effects(found: Findings, panel: Panel) -> Iterator[Table]:
+def _other_effects(found: ReportData, panel: Panel) -> Iterator[Table]:
     rows = of_panel(found.other_effects, panel)
     wanted = dict.fromkeys([*found.experiment.metrics, *_OTHERS, *OF_TWO])
     names = [name for name in wanted if len(rows) and (rows["metric"] == name).any()]
@@ -279,12 +279,12 @@ def _other_effects(found: Findings, panel: Panel) -> Iterator[Table]:
     )
 
 
-def interactions(found: Findings) -> Section | None:
+def interactions(found: ReportData) -> Section | None:
     """Return how much the effect of one factor depends on another."""
     return section("Interactions", found, _interactions)
 
 
-def _interactions(found: Findings, panel: Panel) -> list[Block]:
+def _interactions(found: ReportData, panel: Panel) -> list[Block]:
     rows = of_panel(found.interactions, panel)
     if rows.empty or not rows["estimate"].notna().any():
         return []
@@ -322,7 +322,7 @@ def _interactions(found: Findings, panel: Panel) -> list[Block]:
     ]
 
 
-def _cell_means(found: Findings, panel: Panel, a: str, b: str) -> pd.DataFrame:
+def _cell_means(found: ReportData, panel: Panel, a: str, b: str) -> pd.DataFrame:
     """Return the mean over everything else at each pair of levels of two factors."""
     runs, columns = of_panel(found.runs, panel), [f"factor.{a}", f"factor.{b}"]
     means = runs.dropna(subset=columns).groupby(columns)[f"test_{found.metric}"].mean()

@@ -3,7 +3,7 @@
 from harness.analysis import plots
 from harness.analysis.across import why_no_test
 from harness.analysis.compare import Panel
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import in_words, seconds, unit_of
 from harness.analysis.report import cells
 from harness.analysis.report.answer import has_val, of_panel
 from harness.analysis.report.comparison import MOST_ROWS, section
@@ -17,18 +17,18 @@ from harness.analysis.report.document import (
     Section,
     Table,
 )
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import records
-from harness.analysis.words import in_words, seconds, unit_of
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 
 
-def confirmation(found: Findings) -> Section | None:
+def confirmation(found: ReportData) -> Section | None:
     """Return what fresh seeds say, or how to ask them."""
     return section("Confirmation", found, _confirmation)
 
 
-def _confirmation(found: Findings, panel: Panel) -> list[Block]:
+def _confirmation(found: ReportData, panel: Panel) -> list[Block]:
     chosen = found.chosen.get(panel)
     if chosen in (None, NOTHING):
         return []
@@ -76,12 +76,12 @@ def _confirmation(found: Findings, panel: Panel) -> list[Block]:
     return [Table(columns, made, caption)]
 
 
-def reference(found: Findings) -> Section | None:
+def reference(found: ReportData) -> Section | None:
     """Return the balanced upper bound and how much of the gap each recipe closes."""
     return section("The balanced reference", found, _reference)
 
 
-def _reference(found: Findings, panel: Panel) -> list[Block]:
+def _reference(found: ReportData, panel: Panel) -> list[Block]:
     metric, unit = found.metric, unit_of(found.metric)
     share = unit_of("accuracy")
     gaps = of_panel(found.gap, panel)
@@ -144,12 +144,12 @@ def _because_of_imbalance(rows: list[dict[str, float]], metric: str) -> Table:
     return Table(columns, made, caption)
 
 
-def cost(found: Findings) -> Section | None:
+def cost(found: ReportData) -> Section | None:
     """Return what a gain costs."""
     return section("Cost", found, _cost)
 
 
-def _cost(found: Findings, panel: Panel) -> list[Block]:
+def _cost(found: ReportData, panel: Panel) -> list[Block]:
     rows = of_panel(found.costs, panel)
     rows = rows.dropna(subset=["gain", "relative"]) if len(rows) else rows
     if len(rows) < 2:
@@ -185,7 +185,7 @@ def _search(spent: float | None) -> Cell:
     return Cell("", 0.0) if spent is None else Cell(seconds(spent), spent)
 
 
-def datasets(found: Findings) -> Section | None:
+def datasets(found: ReportData) -> Section | None:
     """Return mean ranks over several datasets, and the test where there are enough."""
     count = found.datasets["dataset"].nunique() if len(found.datasets) else 0
     if count < 2:

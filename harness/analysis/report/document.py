@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from harness.analysis.chart import Picture, plain
+from harness.analysis.svg import Picture, plain
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.chart import png
 from harness.analysis.compare import Panel
-from harness.analysis.findings import Findings
 from harness.analysis.images import Predictions, read_predictions
 from harness.analysis.report.answer import of_panel, where
 from harness.analysis.report.document import Thumbnails
+from harness.analysis.report_data import ReportData
+from harness.analysis.svg import png
 from harness.analysis.tables import DONE
 from harness.datasets.base import Data
 from harness.errors import ConfigError, HarnessError, StoreError, did_you_mean, listing
@@ -27,7 +27,7 @@ _PIXELS = 84
 
 
 def worst_misses(
-    found: Findings, file_names: bool = True, classes: Sequence[str] = ()
+    found: ReportData, file_names: bool = True, classes: Sequence[str] = ()
 ) -> Thumbnails:
     """Return thumbnails of the rarest classes with a miss, most surely missed first.
 
@@ -50,7 +50,7 @@ def worst_misses(
 
 
 def _of_panel(
-    found: Findings, panel: Panel, file_names: bool, classes: Sequence[str]
+    found: ReportData, panel: Panel, file_names: bool, classes: Sequence[str]
 ) -> list[tuple[str, list[tuple[str, str]]]]:
     recipe = found.chosen.get(panel)
     runs = of_panel(found.runs, panel)

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from harness.analysis.decompose import AS_IT_IS
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import in_words
 from harness.analysis.report import comparison, context, protocol, runs, threshold, tuning
 from harness.analysis.report.answer import answer
 from harness.analysis.report.document import Document, Part, Section, Thumbnails
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import DONE
-from harness.analysis.words import in_words
 from harness.errors import counted
 
-_BY_PRIMARY: tuple[Callable[[Findings], Section | None], ...] = (
+_BY_PRIMARY: tuple[Callable[[ReportData], Section | None], ...] = (
     comparison.recipes,
     comparison.factors,
     comparison.interactions,
@@ -27,7 +27,7 @@ _BY_PRIMARY: tuple[Callable[[Findings], Section | None], ...] = (
 )
 """Chapters whose figures are by the primary decision rule."""
 
-_AS_IT_IS: tuple[Callable[[Findings], Section | None], ...] = (
+_AS_IT_IS: tuple[Callable[[ReportData], Section | None], ...] = (
     runs.learning,
     runs.calibration,
 )
@@ -58,7 +58,7 @@ def _by(rule: str) -> str:
     return f"Decision rule: {said}."
 
 
-def _made(found: Findings) -> Iterator[Section]:
+def _made(found: ReportData) -> Iterator[Section]:
     """Yield the chapters, each with the decision rule of its figures."""
     for make in _CHAPTERS:
         section = make(found)
@@ -71,7 +71,7 @@ def _made(found: Findings) -> Iterator[Section]:
         yield section
 
 
-def document(found: Findings, misses: Thumbnails | None = None) -> Document:
+def document(found: ReportData, misses: Thumbnails | None = None) -> Document:
     """Return the report of an experiment as a document.
 
     Args:

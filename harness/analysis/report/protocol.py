@@ -4,14 +4,14 @@ import numpy as np
 
 from harness.analysis import details
 from harness.analysis.effects import ESTIMANDS
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import in_words, unit_of
 from harness.analysis.intervals import MARGIN
 from harness.analysis.report import cells
 from harness.analysis.report.answer import margin, of_panel, where
 from harness.analysis.report.comparison import MOST_ROWS, leaderboard
 from harness.analysis.report.document import Block, Cell, Column, Paragraph, Part, Section, Table
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import DONE, records
-from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
 from harness.metrics import metric_of
 from harness.training.rundir import RESUMED
@@ -24,7 +24,7 @@ _REMARKS = 10
 _ORDER = ("harness", "commit", "python", "torch", "device")
 
 
-def recipes(found: Findings) -> Section:
+def recipes(found: ReportData) -> Section:
     """Return what each recipe consists of, tuned parameters included."""
     rows = records(found.recipes)
     differ = any(row["where"] for row in rows)
@@ -40,7 +40,7 @@ def recipes(found: Findings) -> Section:
     return Section("What the recipes are", [Part("", [Table(columns, made, caption, tall=True)])])
 
 
-def incomplete(found: Findings) -> Section | None:
+def incomplete(found: ReportData) -> Section | None:
     """Return the runs that are not done, those that are missing, and the order without them."""
     bad, missing = records(found.bad()), records(found.missing())
     blocks: list[Block] = []
@@ -105,7 +105,7 @@ def _missing(rows: list[dict[str, object]]) -> Table:
     return Table(columns, made, more, tall=True)
 
 
-def protocol(found: Findings) -> Section:
+def protocol(found: ReportData) -> Section:
     """Return how every number is computed, from what, and how to do it again."""
     experiment, metric = found.experiment, found.metric
     training = experiment.training
@@ -136,14 +136,14 @@ def protocol(found: Findings) -> Section:
     return Section("How it was measured", parts)
 
 
-def _seeds(found: Findings) -> str:
+def _seeds(found: ReportData) -> str:
     seeds = list(found.experiment.seeds)
     folds = found.experiment.folds
     each = f", each with {folds} folds in which every sample is tested once" if folds else ""
     return f"{listing(map(str, seeds), 12)} ({len(seeds)}){each}"
 
 
-def _intervals(found: Findings) -> list[str]:
+def _intervals(found: ReportData) -> list[str]:
     metric = found.metric
     said = [
         "On this test set: Student's t-interval of the paired differences over seeds, for a "
@@ -173,7 +173,7 @@ def _intervals(found: Findings) -> list[str]:
     return [*said, *_families(found)]
 
 
-def _families(found: Findings) -> list[str]:
+def _families(found: ReportData) -> list[str]:
     said = [
         "Main effects on the primary metric are one family: p-values are adjusted by Holm, and "
         "▲ or ▼ goes by them. Single recipes, interactions, classes and other metrics are each "
@@ -191,7 +191,7 @@ def _families(found: Findings) -> list[str]:
     return [*said, f"Not everything was made alike: {'; '.join(mixed)}."] if mixed else said
 
 
-def _environments(found: Findings) -> list[Block]:
+def _environments(found: ReportData) -> list[Block]:
     table = found.environments
     if table.empty:
         return [Paragraph("No run is done.")]
@@ -206,14 +206,14 @@ def _environments(found: Findings) -> list[Block]:
     return [Table(columns, made)]
 
 
-def _commands(found: Findings) -> str:
+def _commands(found: ReportData) -> str:
     lines = [found.command("run"), found.command("report")]
     if found.margin != MARGIN:
         lines[1] += f" --margin {found.margin * unit_of(found.metric).scale:g}"
     return "\n".join(lines)
 
 
-def warnings(found: Findings) -> list[str]:
+def warnings(found: ReportData) -> list[str]:
     """Return what limits the answer, for the top of the page."""
     said = []
     missing = int(found.missing()["runs"].sum()) if len(found.missing()) else 0
@@ -248,7 +248,7 @@ def warnings(found: Findings) -> list[str]:
     return [*said, *found.notes, *of_runs[:_REMARKS], *(more if len(of_runs) > _REMARKS else [])]
 
 
-def _coarse(found: Findings) -> list[str]:
+def _coarse(found: ReportData) -> list[str]:
     """Say where a single test image decides more than a point of the metric."""
     unit = unit_of(found.metric)
     if not metric_of(found.metric).splits_into_images() or not unit.name or found.classes.empty:
@@ -275,7 +275,7 @@ def _coarse(found: Findings) -> list[str]:
     return said
 
 
-def _searched_unequally(found: Findings) -> list[str]:
+def _searched_unequally(found: ReportData) -> list[str]:
     trials = found.tuned["trials"]
     if not len(trials) or trials.nunique() == 1:
         return []
@@ -285,7 +285,7 @@ def _searched_unequally(found: Findings) -> list[str]:
     ]
 
 
-def _unequal(found: Findings) -> list[str]:
+def _unequal(found: ReportData) -> list[str]:
     said = []
     for panel in found.panels:
         counts = of_panel(found.board, panel)

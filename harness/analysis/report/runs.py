@@ -7,7 +7,7 @@ from harness.analysis import curves, plots
 from harness.analysis.classes import FEW_IMAGES, in_order
 from harness.analysis.compare import Panel
 from harness.analysis.decompose import AS_IT_IS
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import in_words, unit_of
 from harness.analysis.report import cells
 from harness.analysis.report.answer import margin, of_panel
 from harness.analysis.report.comparison import MOST_ROWS, section
@@ -19,8 +19,8 @@ from harness.analysis.report.document import (
     Section,
     Table,
 )
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import DONE, records
-from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
 from harness.experiment.design import NOTHING
 from harness.metrics import FEW, MANY, POINTS
@@ -39,12 +39,12 @@ _GROUPS = (
 )
 
 
-def classes(found: Findings) -> Section | None:
+def classes(found: ReportData) -> Section | None:
     """Return what recipes do to frequent, medium and rare classes, and to each."""
     return section("Classes", found, _classes)
 
 
-def _classes(found: Findings, panel: Panel) -> list[Block]:
+def _classes(found: ReportData, panel: Panel) -> list[Block]:
     rows = of_panel(found.classes, panel)
     blocks: list[Block] = []
     shown = _shown(found, panel)
@@ -64,7 +64,7 @@ def _classes(found: Findings, panel: Panel) -> list[Block]:
     return [*blocks, *(table for table in tables if table)]
 
 
-def _groups(found: Findings, panel: Panel) -> Table | None:
+def _groups(found: ReportData, panel: Panel) -> Table | None:
     """Return of how many groups each class is in each part, rarest in test first."""
     rests = found.resting.get(panel)
     if rests is None or not rests.groups:
@@ -89,7 +89,7 @@ def _groups(found: Findings, panel: Panel) -> Table | None:
     return Table([*columns, Column("", wide=True)], made, caption, tall=True)
 
 
-def _shown(found: Findings, panel: Panel) -> list[str]:
+def _shown(found: ReportData, panel: Panel) -> list[str]:
     """Return the recipes that are drawn beside doing nothing, the chosen one first."""
     board = of_panel(found.board, panel)
     order = [r for r in board.loc[board["n"] > 0, "recipe"] if r != NOTHING]
@@ -98,7 +98,7 @@ def _shown(found: Findings, panel: Panel) -> list[str]:
     return [*first, *(recipe for recipe in order if recipe not in first)]
 
 
-def _measures(found: Findings, rows: pd.DataFrame, shown: list[str]) -> Table | None:
+def _measures(found: ReportData, rows: pd.DataFrame, shown: list[str]) -> Table | None:
     """Return precision, recall and F1 of each class, under doing nothing and the best recipe."""
     if rows.empty:
         return None
@@ -126,7 +126,7 @@ def _measures(found: Findings, rows: pd.DataFrame, shown: list[str]) -> Table | 
     return Table(columns, made, caption, tall=True)
 
 
-def _by_group(found: Findings, panel: Panel) -> Table | None:
+def _by_group(found: ReportData, panel: Panel) -> Table | None:
     gains = of_panel(found.other_gains, panel)
     if gains.empty:
         return None
@@ -154,7 +154,7 @@ def _by_group(found: Findings, panel: Panel) -> Table | None:
     return Table(columns, made, caption, tall=True) if made and names else None
 
 
-def _heat_map(found: Findings, rows: pd.DataFrame) -> Table | None:
+def _heat_map(found: ReportData, rows: pd.DataFrame) -> Table | None:
     if rows.empty:
         return None
     known = rows[["class", "name", "train_count", "support", "few_images"]]
@@ -203,12 +203,12 @@ def _difference(row: dict[str, float]) -> Cell:
     return Cell(said, cell.sort, shade=cell.shade, hint=f"{cell.text} {interval}" if said else "")
 
 
-def confusion(found: Findings) -> Section | None:
+def confusion(found: ReportData) -> Section | None:
     """Return which classes are taken for which, under doing nothing and under the chosen recipe."""
     return section("Confusion", found, _confusion)
 
 
-def _confusion(found: Findings, panel: Panel) -> list[Block]:
+def _confusion(found: ReportData, panel: Panel) -> list[Block]:
     rows = of_panel(found.classes, panel)
     names = _class_names(found, panel)
     order = in_order(rows)["class"].tolist() if len(rows) else []
@@ -234,25 +234,25 @@ def _confusion(found: Findings, panel: Panel) -> list[Block]:
     return blocks
 
 
-def _class_names(found: Findings, panel: Panel) -> list[str]:
+def _class_names(found: ReportData, panel: Panel) -> list[str]:
     rows = of_panel(found.classes, panel)
     if rows.empty:
         return []
     return rows.drop_duplicates("class").sort_values("class")["name"].astype(str).tolist()
 
 
-def _paths(found: Findings, panel: Panel, recipe: str) -> list[str]:
+def _paths(found: ReportData, panel: Panel, recipe: str) -> list[str]:
     runs = of_panel(found.runs, panel)
     done = runs[(runs["recipe"] == recipe) & (runs["status"] == DONE)]
     return [str(path) for path in done["path"].head(_SEEDS)]
 
 
-def learning(found: Findings) -> Section | None:
+def learning(found: ReportData) -> Section | None:
     """Return how the best recipes and doing nothing learned."""
     return section("Learning curves", found, _learning)
 
 
-def _learning(found: Findings, panel: Panel) -> list[Block]:
+def _learning(found: ReportData, panel: Panel) -> list[Block]:
     names = [NOTHING, *_shown(found, panel)[:3]]
     runs = of_panel(found.runs, panel)
     few = pd.concat(
@@ -272,12 +272,12 @@ def _learning(found: Findings, panel: Panel) -> list[Block]:
     return made
 
 
-def calibration(found: Findings) -> Section | None:
+def calibration(found: ReportData) -> Section | None:
     """Return how sure recipes are against how often they are right."""
     return section("Calibration", found, _calibration)
 
 
-def _calibration(found: Findings, panel: Panel) -> list[Block]:
+def _calibration(found: ReportData, panel: Panel) -> list[Block]:
     bins = {
         recipe: table
         for recipe in [NOTHING, *_shown(found, panel)[:2]]

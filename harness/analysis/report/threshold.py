@@ -12,14 +12,14 @@ from harness.analysis import curves, plots
 from harness.analysis.compare import Panel
 from harness.analysis.deciding import Setting
 from harness.analysis.decompose import AS_IT_IS
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import in_words, unit_of
 from harness.analysis.report import cells
 from harness.analysis.report.answer import margin, of_panel
 from harness.analysis.report.comparison import MOST_ROWS, section
 from harness.analysis.report.document import Block, Cell, Column, Figure, Paragraph, Section, Table
 from harness.analysis.report.threshold_answer import HOW
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import DONE, records
-from harness.analysis.words import in_words, unit_of
 from harness.errors import counted, listing
 from harness.experiment.design import NOTHING
 from harness.metrics import POINTS
@@ -33,12 +33,12 @@ _NOTES = 12
 _SHARES = 6
 
 
-def chapter(found: Findings) -> Section | None:
+def chapter(found: ReportData) -> Section | None:
     """Return what each rule leaves of each recipe's gain, what it assumes, and calibration."""
     return section(TITLE, found, _parts)
 
 
-def _parts(found: Findings, panel: Panel) -> list[Block]:
+def _parts(found: ReportData, panel: Panel) -> list[Block]:
     rows = of_panel(found.threshold.table, panel)
     rows = rows[rows["metric"] == found.metric] if len(rows) else rows
     if rows.empty:
@@ -53,7 +53,7 @@ def _parts(found: Findings, panel: Panel) -> list[Block]:
     return [*blocks, *_assumed(found, panel)]
 
 
-def _lead(found: Findings) -> str:
+def _lead(found: ReportData) -> str:
     return (
         "A network trained on skewed classes says “rare” too seldom, and moving its decision "
         "threshold mends that without any training. So each recipe is compared with doing nothing "
@@ -62,7 +62,7 @@ def _lead(found: Findings) -> str:
     )
 
 
-def _figures(found: Findings, panel: Panel, rows: pd.DataFrame) -> Iterator[Block]:
+def _figures(found: ReportData, panel: Panel, rows: pd.DataFrame) -> Iterator[Block]:
     rule = found.threshold.rule
     drawn = rows[(rows["rule"] == rule) & (rows["recipe"] != NOTHING)]
     drawn = drawn.sort_values("gain", ascending=False).head(MOST_ROWS)
@@ -88,7 +88,7 @@ def _figures(found: Findings, panel: Panel, rows: pd.DataFrame) -> Iterator[Bloc
         yield Figure(plots.reliability(bins), caption)
 
 
-def _table(found: Findings, panel: Panel, rows: pd.DataFrame) -> Table:
+def _table(found: ReportData, panel: Panel, rows: pd.DataFrame) -> Table:
     metric, unit = found.metric, unit_of(found.metric)
     order = {recipe: i for i, recipe in enumerate(of_panel(found.board, panel)["recipe"])}
     rules = list(dict.fromkeys(rows["rule"]))
@@ -129,7 +129,7 @@ def _table(found: Findings, panel: Panel, rows: pd.DataFrame) -> Table:
     return Table(columns, made, caption, tall=True)
 
 
-def _left(found: Findings) -> str:
+def _left(found: ReportData) -> str:
     if not found.not_detailed:
         return ""
     return f" {counted(found.not_detailed, 'recipe')} not read: too many runs."
@@ -142,7 +142,7 @@ def _part(row: Mapping[str, Any], part: str, metric: str) -> Cell:
     return replace(cell, text=f"{cell.text} {between}".strip())
 
 
-def _after(found: Findings, panel: Panel) -> Table | None:
+def _after(found: ReportData, panel: Panel) -> Table | None:
     """Return calibration before and after, of the recipes that the answer is about."""
     metrics = [("ece", "ECE", POINTS), ("nll", "NLL", unit_of("nll"))]
     table = of_panel(found.threshold.table, panel)
@@ -179,7 +179,7 @@ def _own(row: Mapping[str, Any] | None, unit: Any) -> Cell:
     return Cell(f"{unit.signed(row['own'])} {between}".strip(), row["own"])
 
 
-def _costs(found: Findings, panel: Panel) -> Table | None:
+def _costs(found: ReportData, panel: Panel) -> Table | None:
     """Return what decisions cost under each rule, where costs are given."""
     table = of_panel(found.threshold.table, panel)
     table = table[table["metric"].str.startswith("expected_cost(")]
@@ -207,7 +207,7 @@ def _costs(found: Findings, panel: Panel) -> Table | None:
     return Table(columns, made, caption, tall=True)
 
 
-def _assumed(found: Findings, panel: Panel) -> Iterator[Block]:
+def _assumed(found: ReportData, panel: Panel) -> Iterator[Block]:
     """Yield what each rule assumed: what it is, both priors, and what there was to say."""
     wanted, threshold = found.experiment.decisions, found.threshold
     said = [
@@ -227,7 +227,7 @@ def _assumed(found: Findings, panel: Panel) -> Iterator[Block]:
         yield Paragraph("What they had to say:", items=[*notes[:_NOTES], *more])
 
 
-def _deployed(found: Findings) -> str:
+def _deployed(found: ReportData) -> str:
     deploy, metric = found.experiment.decisions.deploy, found.metric
     if isinstance(deploy, Mapping):
         shares = ", ".join(f"{name} {100 * share:.3g} %" for name, share in deploy.items())
@@ -238,7 +238,7 @@ def _deployed(found: Findings) -> str:
     return f"Deployment prior: {words[str(setting.deployed())]}{default}."
 
 
-def _trained(found: Findings, panel: Panel) -> Iterator[str]:
+def _trained(found: ReportData, panel: Panel) -> Iterator[str]:
     """Yield the prior that outputs of doing nothing and of the chosen recipe carry."""
     runs, classes = of_panel(found.runs, panel), of_panel(found.classes, panel)
     if classes.empty:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.analysis.decompose import Panel
+from harness.analysis.formatting import in_words
 from harness.analysis.intervals import EXPLORATORY, FEWEST_SEEDS, SAME, UNDECIDED, verdicts
 from harness.analysis.threshold import Threshold
-from harness.analysis.words import in_words
 from harness.errors import counted
 from harness.experiment.design import NOTHING
 from harness.metrics import metric_of

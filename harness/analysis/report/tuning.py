@@ -3,24 +3,24 @@
 from typing import Any
 
 from harness.analysis.compare import Panel
-from harness.analysis.findings import Findings
+from harness.analysis.formatting import seconds, unit_of
 from harness.analysis.report import cells
 from harness.analysis.report.answer import margin, of_panel
 from harness.analysis.report.comparison import MOST_ROWS, section
 from harness.analysis.report.document import Block, Cell, Column, Section, Table
+from harness.analysis.report_data import ReportData
 from harness.analysis.tables import records
-from harness.analysis.words import seconds, unit_of
 from harness.errors import listing
 
 TITLE = "Tuned parameters"
 
 
-def tuning(found: Findings) -> Section | None:
+def tuning(found: ReportData) -> Section | None:
     """Return what each search moved and found, and what the tuned recipe gains on test."""
     return section(TITLE, found, _tuned)
 
 
-def _tuned(found: Findings, panel: Panel) -> list[Block]:
+def _tuned(found: ReportData, panel: Panel) -> list[Block]:
     if panel[1]:
         return []
     rows = records(of_panel(found.tuned, panel))
@@ -41,7 +41,7 @@ def _tuned(found: Findings, panel: Panel) -> list[Block]:
     return [Table(columns, made, _caption(found, len(rows)))] if made else []
 
 
-def _row(row: dict[str, Any], found: Findings) -> list[Cell]:
+def _row(row: dict[str, Any], found: ReportData) -> list[Cell]:
     lost = f" ({row['lost']} without a value)" if row["lost"] else ""
     gained = cells.gain(row["gain"], found.metric, row["verdict"] or "")
     if row["own_best"]:
@@ -71,7 +71,7 @@ def _score(mean: float, sd: float, metric: str) -> Cell:
     return Cell(cell.text + spread, cell.sort)
 
 
-def _caption(found: Findings, rows: int) -> str:
+def _caption(found: ReportData, rows: int) -> str:
     tuning = found.experiment.tuning
     seeds = f" ({listing(map(str, tuning.seeds), 12)})" if tuning else ""
     cut = f" The first {MOST_ROWS} of {rows}; all are in tuned.csv." if rows > MOST_ROWS else ""

@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 from pydantic_core import to_json
 
-from harness.analysis.chart import Picture, plain
 from harness.analysis.decompose import PARTS
-from harness.analysis.findings import Findings
 from harness.analysis.report.comparison import RECIPES
 from harness.analysis.report.document import Block, Cell, Document, Figure, Table
 from harness.analysis.report.threshold_answer import sentences
+from harness.analysis.report_data import ReportData
+from harness.analysis.svg import Picture, plain
 from harness.files import write_atomically
 from harness.text import csv_cell, storable
 
@@ -30,7 +30,7 @@ _BRIEF_ROWS = 12
 _BRIEF_COLUMNS = (0, 1, 2)
 
 
-def write(found: Findings, document: Document, folder: Path) -> list[Path]:
+def write(found: ReportData, document: Document, folder: Path) -> list[Path]:
     """Write every file of a report and return where they are, ``index.html`` first.
 
     Args:
@@ -64,7 +64,7 @@ def _csv(table: pd.DataFrame) -> str:
     return named.rename(columns=csv_cell).to_csv(index=False)
 
 
-def tidy(found: Findings) -> dict[str, pd.DataFrame]:
+def tidy(found: ReportData) -> dict[str, pd.DataFrame]:
     """Return every table of a report by name; paths are relative to the experiment's results."""
     long = {
         "runs": _by(_shareable(found.runs), found.rule),
@@ -75,7 +75,7 @@ def tidy(found: Findings) -> dict[str, pd.DataFrame]:
     return {name: table for name, table in long.items() if len(table)} | _summaries(found)
 
 
-def _summaries(found: Findings) -> dict[str, pd.DataFrame]:
+def _summaries(found: ReportData) -> dict[str, pd.DataFrame]:
     """Return the tables that ``report.json`` has as well."""
     by_rule = {
         "leaderboard": found.board,
@@ -110,7 +110,7 @@ def _shareable(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(path=folders, notes=["; ".join(notes) for notes in runs["notes"]])
 
 
-def data(found: Findings, document: Document) -> dict[str, Any]:
+def data(found: ReportData, document: Document) -> dict[str, Any]:
     """Return the report as plain JSON values; what is not a number is null."""
     return {
         "schema": SCHEMA,
@@ -155,7 +155,7 @@ def data(found: Findings, document: Document) -> dict[str, Any]:
     }
 
 
-def _threshold(found: Findings) -> list[dict[str, Any]]:
+def _threshold(found: ReportData) -> list[dict[str, Any]]:
     """Return what a free adjustment of both leaves of the gain of each chosen recipe."""
     made = []
     for panel in found.panels:

@@ -14,13 +14,13 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from harness.analysis.findings import CONFIRMED, find
 from harness.analysis.intervals import EXPLORATORY
 from harness.analysis.report import cells
 from harness.analysis.report.answer import answer, compared
 from harness.analysis.report.document import Table
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
+from harness.analysis.report_data import CONFIRMED, collect
 from harness.datasets.digits import Digits
 from harness.errors import StoreError
 from harness.execution.search_results import SearchResult, Value
@@ -66,7 +66,7 @@ def report(tmp_path):
     """Return a function that writes the report of what was made, and gives its parts."""
 
     def build(made, **options):
-        found = find(made.experiment, made.specs, made.store, **options)
+        found = collect(made.experiment, made.specs, made.store, **options)
         page = document(found)
         files = {path.name: path for path in write(found, page, tmp_path / "report")}
         return found, page, files
@@ -97,7 +97,7 @@ def test_the_answer_in_words(make, report):
 def test_commands_do_what_was_done(make, monkeypatch, tmp_path):
     made = make()
     monkeypatch.chdir(made.store.results.parent)
-    found = find(made.experiment, made.specs, made.store)
+    found = collect(made.experiment, made.specs, made.store)
     assert found.command("run") == "harness run experiment"
     found.results = found.results.parent / "other results"
     assert found.command("report") == "harness report experiment --results 'other results'"
@@ -117,7 +117,7 @@ def test_no_effect_is_called_undecided_or_none(make, report):
 
 def test_an_effect_that_holm_overrules_says_among_how_many_it_was_asked(make, report):
     made = make()
-    found = find(made.experiment, made.specs, made.store)
+    found = collect(made.experiment, made.specs, made.store)
     said = {"estimate": 0.054, "low": 0.018, "high": 0.089, "p": 0.031, "p_holm": 0.062}
     found.effects.loc[0, list(said)] = list(said.values())
     found.effects.loc[0, ["asked", "verdict"]] = 2, "undecided"
@@ -395,7 +395,7 @@ def test_only_failures_are_a_report_that_says_so(make, report):
 def test_no_run_at_all_is_an_error_that_says_what_to_do(make):
     made = make(skip=lambda spec: True)
     with pytest.raises(StoreError, match=r"no run of 'study' has ended.*harness run"):
-        find(made.experiment, made.specs, made.store)
+        collect(made.experiment, made.specs, made.store)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -762,6 +762,6 @@ def test_what_is_read_in_detail_is_bounded(make, report, monkeypatch):
 
 def test_answers_of_a_table_are_one_list_per_panel(make):
     made = make(keys={"factors": {}, "recipes": {"a": ["smote"]}})
-    found = find(made.experiment, made.specs, made.store)
+    found = collect(made.experiment, made.specs, made.store)
     ((first, *_),) = answer(found)
     assert first.startswith("On digits-lt20, ")

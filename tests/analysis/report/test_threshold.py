@@ -9,11 +9,11 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from statsmodels.stats.multitest import multipletests
 
-from harness.analysis.findings import find
 from harness.analysis.report.document import Figure, Table
 from harness.analysis.report.page import document
 from harness.analysis.report.threshold import TITLE
 from harness.analysis.report.write import brief, write
+from harness.analysis.report_data import collect
 from tests.benchmarks.generated import by_level
 
 HELPS = by_level({"weighted_sampler": 0.9, "mixup": -0.6})
@@ -27,7 +27,7 @@ def report(make, tmp_path):
     def build(decisions=None, **options):
         keys = {**options.pop("keys", {}), "decisions": decisions or {}}
         made = make(keys=keys, worth=HELPS, noise=NOISE, per_class=60, **options)
-        found = find(made.experiment, made.specs, made.store)
+        found = collect(made.experiment, made.specs, made.store)
         page = document(found)
         files = {path.name: path for path in write(found, page, tmp_path / "report")}
         return made, found, page, files

@@ -38,7 +38,7 @@ ALSO = ("ece", "nll")
 
 
 @dataclass
-class Findings:
+class ReportData:
     """What an experiment came to.
 
     Attributes:
@@ -177,14 +177,14 @@ def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(set(seeds))))
 
 
-def find(
+def collect(
     experiment: Experiment,
     specs: Sequence[RunSpec],
     store: Store,
     margin: float = MARGIN,
     notes: Sequence[str] = (),
     searched: Sequence[SearchResult] = (),
-) -> Findings:
+) -> ReportData:
     """Return what the committed runs of an experiment say.
 
     Args:
@@ -210,7 +210,7 @@ def find(
     board = compare.leaderboard(runs, metric)
     apart = None if done.all() else compare.leaderboard(runs[done], metric)
     chosen = compare.chosen(board)
-    found = Findings(experiment, margin, specs, list(notes), runs, board, apart, chosen)
+    found = ReportData(experiment, margin, specs, list(notes), runs, board, apart, chosen)
     found.results = store.results
     bad = runs[runs["status"] == RunStatus.DAMAGED]
     named = zip(bad["path"][:_NAMED], bad["reason"], strict=False)
@@ -225,7 +225,7 @@ def find(
     return found
 
 
-def _compare(found: Findings, decided: Decided | None) -> Mapping[Panel, ImageScores]:
+def _compare(found: ReportData, decided: Decided | None) -> Mapping[Panel, ImageScores]:
     """Fill in what compares recipes; return the scores of single images that were read.
 
     Args:
@@ -262,7 +262,7 @@ def _compare(found: Findings, decided: Decided | None) -> Mapping[Panel, ImageSc
     return images
 
 
-def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
+def _effects(found: ReportData, images: Mapping[Panel, ImageScores]) -> None:
     experiment, runs, metric = found.experiment, found.runs, found.metric
     levels = {name: [x.label for x in choices] for name, choices in experiment.factors.items()}
     if not levels:
@@ -277,7 +277,7 @@ def _effects(found: Findings, images: Mapping[Panel, ImageScores]) -> None:
         found.interactions = effects.interactions(runs, metric, levels, margin)
 
 
-def _confirmed(found: Findings, store: Store) -> None:
+def _confirmed(found: ReportData, store: Store) -> None:
     """Fill in what the runs on fresh seeds say."""
     fresh = Store(store.results, store.path.name + CONFIRMED)
     stored, unreadable = stored_specs(fresh)

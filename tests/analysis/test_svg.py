@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.analysis.chart import Canvas, Scale, around, cut, plain, png
+from harness.analysis.svg import Canvas, Scale, around, cut, plain, png
 
 EVIL = "<script>alert(1)</script> & \"quotes\" 'n' \x00\x1b"
 

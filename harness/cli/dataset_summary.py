@@ -79,7 +79,7 @@ def sizes_of(files: Sequence[Any]) -> Sizes | None:
 
 
 @dataclass(frozen=True)
-class Portrait:
+class DatasetSummary:
     """What is known of a dataset without reading its samples.
 
     Attributes:
@@ -197,7 +197,7 @@ class Portrait:
         return {} if of is None else {"groups": dict(zip(SPLITS, of[:, k].tolist(), strict=True))}
 
 
-def portrait(dataset: Dataset, seed: int = 0, folds: int | None = None) -> Portrait:
+def portrait(dataset: Dataset, seed: int = 0, folds: int | None = None) -> DatasetSummary:
     """Return what a dataset looks like for one seed, with folds in the first of them.
 
     Raises:
@@ -205,10 +205,10 @@ def portrait(dataset: Dataset, seed: int = 0, folds: int | None = None) -> Portr
     """
     index = dataset.indexed()
     info = dataset.info(seed, None if folds is None else 0, folds)
-    return Portrait(dataset, index, info, sizes_of(index.files), folds)
+    return DatasetSummary(dataset, index, info, sizes_of(index.files), folds)
 
 
-def portrait_alone(dataset: Dataset) -> Portrait:
+def portrait_alone(dataset: Dataset) -> DatasetSummary:
     """Return what a dataset looks like outside an experiment, in the folds that it names itself.
 
     Raises:
@@ -217,7 +217,7 @@ def portrait_alone(dataset: Dataset) -> Portrait:
     return portrait(dataset, folds=dataset.indexed().first_fold()[1])
 
 
-def show(found: Portrait, out: Console) -> None:
+def show(found: DatasetSummary, out: Console) -> None:
     """Print a portrait."""
     info = found.info
     totals = ", ".join(f"{int(info.counts[k].sum()):,} {name}" for k, name in enumerate(SPLITS))
@@ -253,7 +253,7 @@ def show(found: Portrait, out: Console) -> None:
         _line(out, f"warning: {warning}", "yellow")
 
 
-def _columns(found: Portrait, out: Console) -> None:
+def _columns(found: DatasetSummary, out: Console) -> None:
     """Print what became of each column; of many, those first of which there is something to say."""
     became = found.columns()
     if not became:
@@ -296,7 +296,7 @@ def per_split(info: Info, k: int) -> list[str]:
     return [f"{n} ({of:,})" for n, of in zip(counts, info.groups[:, k], strict=True)]
 
 
-def _table(found: Portrait, blocks: str) -> Table:
+def _table(found: DatasetSummary, blocks: str) -> Table:
     counts = found.info.counts
     order = np.argsort(-counts[0], kind="stable")
     half = _MOST_CLASSES // 2

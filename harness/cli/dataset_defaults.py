@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from harness.cli.budget import Budget
-from harness.cli.detect import Found
+from harness.cli.dataset_summary import sizes_of
+from harness.cli.detect import DetectedData
 from harness.cli.detect_files import walk
 from harness.cli.detect_groups import groups_in_names
-from harness.cli.portrait import sizes_of
 from harness.datasets.folders import Source
 from harness.errors import DataError, counted, listing
 from harness.registry import datasets
@@ -33,13 +33,13 @@ def in_quotes(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def labelled(found: Found, data: Path) -> Found:
+def labelled(found: DetectedData, data: Path) -> DetectedData:
     """Return what was found under the name of the file or folder, by which tables call it."""
     name = Path(os.path.abspath(data.expanduser())).stem
     return replace(found, fields={"label": name or found.name, **found.fields})
 
 
-def settled(found: Found) -> Found:
+def settled(found: DetectedData) -> DetectedData:
     """Return what was found with what the images themselves ask for: size, bad files, flips.
 
     Raises:
@@ -156,7 +156,7 @@ def _unlisted(fields: Mapping[str, Any], source: Source) -> tuple[str, ...]:
     )
 
 
-def smaller(found: Found, budget: Budget) -> Found:
+def smaller(found: DetectedData, budget: Budget) -> DetectedData:
     """Return what was found with the image size of a budget."""
     return replace(found, fields={**found.fields, "image_size": budget.image_size})
 

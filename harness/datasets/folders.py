@@ -103,7 +103,8 @@ def class_folders(
 def class_source(root: Path, allow_outside: bool = True) -> Source:
     """Return the images in class folders below `root`, or below its train, val and test.
 
-    Class folders are searched to any depth. Hidden files and folders are passed over.
+    Class folders are searched to any depth. Hidden files and folders are passed over; hidden
+    class folders with images are told.
 
     Args:
         root: The folder.
@@ -135,6 +136,7 @@ def class_source(root: Path, allow_outside: bool = True) -> Source:
     class_names = tuple(sorted(names))
     label_of = {name: label for label, name in enumerate(class_names)}
     notes += look_alike(class_names, "class folders")
+    notes += _hidden_notes([root] if layout is None else [Path(top) for top in layout.values()])
     notes += _ignored_notes(ignored)
     if layout is not None and VAL in layout:
         notes += _absent_notes(found, class_names)
@@ -288,6 +290,20 @@ def _ignored_notes(ignored: Counter[str]) -> list[str]:
     kinds = listing(f"{kind} ({count})" for kind, count in ignored.most_common(5))
     what = counted(ignored.total(), "file that is no image is", "files that are not images are")
     return [f"{what} ignored: {kinds}"]
+
+
+def _hidden_notes(places: Sequence[Path]) -> list[str]:
+    """Return a remark on hidden folders that would be classes, but for their names."""
+    found = []
+    for place in places:
+        with _scan(str(place)) as entries:
+            hidden = [entry for entry in entries if entry.name.startswith(".") and entry.is_dir()]
+        found += [entry.path for entry in hidden if os.access(entry.path, os.R_OK | os.X_OK)]
+    names = sorted({os.path.basename(path) for path in found if _has_images(path)})
+    if not names:
+        return []
+    what = "hidden folder with images is" if len(names) == 1 else "hidden folders with images are"
+    return [f"{len(names)} {what} no class: {listing(names, 5)}; rename what is one"]
 
 
 def _absent_notes(found: list[_Found], class_names: tuple[str, ...]) -> list[str]:

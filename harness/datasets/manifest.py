@@ -27,7 +27,7 @@ from harness.datasets.file_options import Delimiter, Encoding, NaValues
 from harness.datasets.images import ImageFiles, Source
 from harness.datasets.manifest_files import locate, present, relative_id
 from harness.datasets.name_groups import compiles, groups_of
-from harness.datasets.spelling import one_spelling
+from harness.datasets.spelling import one_case, one_spelling
 from harness.datasets.table_file import Layout, read_cells
 from harness.errors import DataError, counted, listing
 
@@ -180,7 +180,8 @@ class Manifest(ImageFiles):
             written = texts(cells, self.label_column, "label_column")
             known = {*self.drop, *(old for olds in self.merge.values() for old in olds)}
             raw = without_marks(written, set(self.na_values) - known)
-            raw, notes = one_spelling(raw, self.normalize_labels)
+            one, notes = one_spelling(raw, self.normalize_labels)
+            raw = one_case(raw, one) if self.normalize_labels else raw
         else:
             asked = (self.split_column, self.fold_column, self.group_column)
             others = {self._name_column()[0], *(name for name in asked if name is not None)}

@@ -72,6 +72,34 @@ def one_spelling(labels: Texts, merge: bool, what: str = "labels") -> tuple[Text
     return labels, [f"{_said(groups, what)}; `normalize_labels: true` makes them one"]
 
 
+def one_case(labels: Texts, merged: Texts) -> Texts:
+    """Return labels made one in the case of most rows, where they are also written so.
+
+    The most frequent spelling of each class alone would give ``cat`` beside ``Dog``.
+
+    Args:
+        labels: The labels as they were.
+        merged: The same as `one_spelling` makes them one.
+    """
+    cases = Counter(filter(None, map(_case, sorted(labels))))
+    if len(cases) < 2:
+        return merged
+    case = cases.most_common(1)[0][0]
+    written = set(labels)
+    other = {"lower": str.lower, "upper": str.upper, "capital": str.capitalize}[case]
+    names = {name: other(name) for name in set(merged) if _case(name) and other(name) in written}
+    return np.array([names.get(name, name) for name in merged], dtype=object)
+
+
+def _case(label: str) -> str:
+    """Return how a label is written, or an empty text where that is none of these."""
+    if label.islower():
+        return "lower"
+    if label.isupper():
+        return "upper"
+    return "capital" if label and label == label.capitalize() and label[0].isupper() else ""
+
+
 def look_alike(names: Sequence[str], what: str) -> list[str]:
     """Return a remark on names that a person takes for one, where there are any."""
     groups = alike(np.array(names, dtype=object))

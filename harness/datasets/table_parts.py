@@ -16,7 +16,7 @@ from harness.datasets.column_doubts import an_identifier, saved_index, telling
 from harness.datasets.columns import filled, split_codes
 from harness.datasets.header import as_float
 from harness.datasets.row_copies import equal_by_chance, row_digests
-from harness.datasets.spelling import differ_in_more, one_spelling
+from harness.datasets.spelling import differ_in_more, one_case, one_spelling
 from harness.datasets.table_columns import Column, Writing, typed_columns
 from harness.datasets.table_file import Cells, Layout, read_cells
 from harness.errors import DataError, counted, did_you_mean, listing
@@ -197,7 +197,8 @@ class _Labels:
         else:
             way = _way_to_keep(label_cells(cells.column(name), ())[raw == ""])
             filled(raw, cells.rows, name, f"; `unlabelled: drop` leaves these rows out{way}")
-        found, alike = one_spelling(raw[kept], merge)
+        usual, alike = one_spelling(raw[kept], merge)
+        found = one_case(raw[kept], usual) if merge else usual
         codes, names = _codes(found)
         if len(names) > _MOST_CLASSES or len(names) > max(_FEW_CLASSES, len(found) / 2):
             raise DataError(
@@ -216,7 +217,8 @@ class _Labels:
                 f"the first row is taken as data, and alone is of class '{names[codes[0]]}': if it "
                 "holds the names of the columns, say `header: true`"
             )
-        return cls(codes, names, kept, remarks, merge and differ_in_more(raw[kept]))
+        anew = merge and (differ_in_more(raw[kept]) or bool((found != usual).any()))
+        return cls(codes, names, kept, remarks, anew)
 
 
 def _first_of_each(features: Sequence[Column]) -> NDArray[np.int64]:

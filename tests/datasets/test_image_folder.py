@@ -196,6 +196,7 @@ def test_other_files_are_counted_and_hidden_ones_passed_over(root):
     index = ImageFolder(path=root).index()
     assert list(index.ids) == ["cat/1.png", "dog/1.png"]
     assert index.warnings == (
+        "1 hidden folder with images is no class: .hidden; rename what is one",
         "3 files that are not images are ignored: .txt (2), no extension (1)",
     )
 
@@ -230,6 +231,16 @@ def test_links_are_followed_but_not_in_circles(root, tmp_path):
     assert names[0] == "cat/1.png"
     assert "dog/1.png" in names
     assert all(len(name.split("/")) < 6 for name in names)
+
+
+def test_hidden_class_folders_are_told(root):
+    fill(root / "cat", "1.png")
+    fill(root / "dog", "1.png")
+    fill(root / ".a", "1.png")
+    (root / ".git").mkdir()
+    index = ImageFolder(path=root).index()
+    assert index.class_names == ("cat", "dog")
+    assert "1 hidden folder with images is no class: .a; rename what is one" in index.warnings
 
 
 def test_links_within_the_folder_and_to_it_need_no_leave(root, tmp_path):

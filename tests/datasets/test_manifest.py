@@ -17,7 +17,7 @@ from harness.datasets.base import TEST, TRAIN, VAL, forget
 from harness.datasets.columns import in_order
 from harness.datasets.complete import MOST
 from harness.datasets.manifest import Manifest
-from harness.datasets.spelling import one_spelling
+from harness.datasets.spelling import one_case, one_spelling
 from harness.errors import BadFilesError, DataError
 from harness.registry import datasets
 
@@ -279,6 +279,20 @@ def test_merging_spellings_leaves_one_of_each(labels):
     for label, new in zip(labels, merged, strict=True):
         assert new.strip().lower() == label.strip().lower()
         assert labels.count(new) >= labels.count(label)
+
+
+def test_classes_that_are_made_one_keep_one_case(folder):
+    labels = ["cat", "cat", "Dog", "Dog", "dog"]
+    index = Manifest(file=listed(folder, labels), normalize_labels=True).index()
+    assert index.class_names == ("cat", "dog")
+
+
+def test_a_class_that_is_always_written_in_one_way_stays_so():
+    labels = np.array(["cat", "cat", "cat", "Cat", "Dog", "BIRD", "Sea Lion"], dtype=object)
+    one, _ = one_spelling(labels, True)
+    assert set(one_case(labels, one)) == {"cat", "Dog", "BIRD", "Sea Lion"}
+    loud = np.array(["CAT", "CAT", "Cat", "dog", "dog", "DOG", "EEL"], dtype=object)
+    assert set(one_case(loud, one_spelling(loud, True)[0])) == {"CAT", "DOG", "EEL"}
 
 
 def test_drop_merge_and_names(folder):

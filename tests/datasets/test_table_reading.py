@@ -5,6 +5,7 @@ import codecs
 import datetime
 import decimal
 import gzip
+import hashlib
 import lzma
 import unicodedata
 from typing import Any
@@ -356,7 +357,7 @@ SPELLINGS = {
     "zero width": ("cat", "c\u200bat"),
     "no break": ("big cat", "big\u00a0cat"),
     "accents": (unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")),
-    "case": ("Cat", "cat"),
+    "case": ("cat", "Cat"),
     "full width": ("A1", "\uff211"),
     "dashes": ("a-b", "a\u2013b"),
     "byte-order mark": ("cat", "\ufeffcat"),
@@ -379,6 +380,17 @@ def test_labels_that_are_one_to_a_person(kind, write):
     one = write(frame().assign(y=labels), normalize_labels=True).index()
     assert set(one.class_names) == {usual, "dog"}
     assert one.warnings == ()
+
+
+def test_classes_that_are_made_one_keep_one_case(write):
+    labels = ["cat", "cat", "cat", "Cat", "Dog", "dog"] * 10
+    plain = write(frame().assign(y=labels), normalize_labels=True).index()
+    forget()
+    labels[-1] = "Dog"  # now most are
+    other = write(frame().assign(y=labels), normalize_labels=True)
+    assert plain.class_names == other.index().class_names == ("cat", "dog")
+    as_before = hashlib.sha256(other.file.read_bytes()).hexdigest()
+    assert other.index().content != as_before, "its runs had a class Dog"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,9 @@ _STALE_SECONDS = 24 * 3600
 HELD_SECONDS = 5.0
 """How long a rename is tried: on Windows an antivirus holds a new file for a moment."""
 
+MAKING_SECONDS = 60.0
+"""Longest wait for another process that makes a file which both share."""
+
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -118,6 +121,32 @@ def _patiently(act: Callable[[], None], seconds: float) -> None:
                 raise
         time.sleep(wait)
         wait = min(2 * wait, 0.5)
+
+
+def make_once(path: Path, make: Callable[[Path], None], empty_is_missing: bool = False) -> None:
+    """Make a file that several processes share, unless another one is just making it.
+
+    Args:
+        path: The file.
+        make: Makes it, whole or not at all.
+        empty_is_missing: Whether a file of no bytes is made, too.
+
+    Raises:
+        OSError: Its folder cannot be written, or another process does not come to an end with it.
+    """
+    import filelock  # only where a file is made: it takes as long to import as `--help`
+
+    def missing() -> bool:
+        return not path.exists() or (empty_is_missing and path.stat().st_size == 0)
+
+    if not missing():
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    with filelock.FileLock(lock, timeout=MAKING_SECONDS):
+        if missing():  # or who held the lock before us has made it
+            make(path)
+        with suppress(OSError):  # Windows deletes no file that is open
+            lock.unlink(missing_ok=True)  # whoever waits for it finds the file
 
 
 def sync(path: Path) -> None:

@@ -3,9 +3,19 @@ import json
 import os
 from pathlib import Path
 
+import filelock
 import pytest
 
-from harness.files import append_line, read_bytes, read_lines, rename, replacing, write_atomically
+from harness import files
+from harness.files import (
+    append_line,
+    make_once,
+    read_bytes,
+    read_lines,
+    rename,
+    replacing,
+    write_atomically,
+)
 
 
 def test_a_pipe_a_folder_and_a_device_are_named_and_never_waited_for(tmp_path: Path) -> None:
@@ -73,3 +83,25 @@ def test_torn_lines_count_for_nothing_and_the_next_line_is_whole(tmp_path: Path)
         out.write(b'[4]\n"5"\n\xff\n')
     assert list(read_lines(file)) == [{"a": 1}, {"a": 3}]
     assert json.loads(file.read_bytes().splitlines()[2]) == {"a": 3}
+
+
+def test_a_file_that_processes_share_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.touch()
+
+    file = tmp_path / "shared.db"
+    make_once(file, make)
+    make_once(file, make)
+    assert made == [file]
+    make_once(file, make, empty_is_missing=True)
+    assert len(made) == 2
+    assert list(tmp_path.iterdir()) == [file]
+    file.unlink()
+    monkeypatch.setattr(files, "MAKING_SECONDS", 0.01)
+    with filelock.FileLock(tmp_path / ".shared.db.lock"), pytest.raises(OSError, match="lock"):
+        make_once(file, make)

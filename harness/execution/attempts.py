@@ -106,7 +106,7 @@ class Attempts:
             delete(path)
             return
         for file in _others(path):
-            file.unlink(missing_ok=True)
+            delete(file)
 
 
 def has_checkpoints(path: Path) -> bool:
@@ -118,7 +118,7 @@ def clear(path: Path) -> None:
     """Delete what an attempt has written, but for what it is at and what it can go on from."""
     for file in _others(path):
         if file.name != SPEC:
-            file.unlink(missing_ok=True)
+            delete(file)
 
 
 def _others(path: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ trained or what it printed. All is checked before anything is copied.
 
 import contextlib
 import csv
+import io
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.errors import StoreError, counted, listing
 from harness.execution.store import Store, Stored
+from harness.files import read_bytes
 from harness.training.run_result import DamagedRunError, read_run
 from harness.training.rundir import CONFUSION, HISTORY, PER_CLASS, PREDICTIONS, RESULT
 
@@ -68,8 +70,8 @@ def merge(target: Path, folders: Sequence[Path], unfinished: bool = False) -> tu
         _check_folder(folder, target, sources[:number])
     with contextlib.ExitStack() as stack:
         for folder in sources:
-            if os.access(folder, os.W_OK):  # from one that is mounted read-only, no driver writes
-                for name in _experiments(folder):
+            for name in _experiments(folder):
+                if os.access(folder / name, os.W_OK):  # to a read-only one no driver writes
                     stack.enter_context(Store(folder, name).locked())
         names = sorted({name for folder in sources for name in _experiments(folder)})
         for name in names:
@@ -167,26 +169,26 @@ def _same(first: Path, second: Path) -> bool:
         return False
     if not first.exists():
         return True
-    if first.name == HISTORY:
-        return _untimed(first) == _untimed(second)
-    if first.suffix != ".npz":
-        return first.read_bytes() == second.read_bytes()
     try:
+        left, right = read_bytes(first), read_bytes(second)
+        if first.name == HISTORY:
+            return _untimed(left) == _untimed(right)
+        if first.suffix != ".npz":
+            return left == right
         # compressed by another version of a library, the same arrays are other bytes
         with (
-            np.load(first, allow_pickle=False) as one,
-            np.load(second, allow_pickle=False) as other,
+            np.load(io.BytesIO(left), allow_pickle=False) as one,
+            np.load(io.BytesIO(right), allow_pickle=False) as other,
         ):
             return sorted(one.files) == sorted(other.files) and all(
                 _same_array(one[name], other[name]) for name in one.files
             )
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, csv.Error, zipfile.BadZipFile) as error:
         raise StoreError(f"{first} or {second} cannot be read: {error}") from None
 
 
-def _untimed(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+def _untimed(content: bytes) -> list[dict[str, str]]:
+    rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
     return [{name: cell for name, cell in row.items() if name != TIMED} for row in rows]
 
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from harness.errors import TrackingError, UnreachableError
+from harness.files import make_once
 from harness.tracking.address import DATABASE, Address, sqlite
 
 _ANEW = "`harness sync` makes a new one of the results"
@@ -18,15 +17,8 @@ def make_database(results: Path) -> None:
     It takes seconds and many transactions: ended in the middle, it would be neither new nor whole,
     and two processes that make it at once both fail.
     """
-    place = results / DATABASE
-    if place.exists():
-        return
     results.mkdir(parents=True, exist_ok=True)
-    lock = results / f".{DATABASE}.lock"
-    with filelock.FileLock(lock):
-        if not place.exists():  # by who held the lock before us
-            _make(place)
-        lock.unlink(missing_ok=True)  # whoever waits for it finds the database
+    make_once(results / DATABASE, _make)
 
 
 def _make(place: Path) -> None:

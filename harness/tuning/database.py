@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import filelock
-
 from harness.errors import StoreError
+from harness.files import make_once
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -40,34 +39,21 @@ def open_storage(results: Path) -> "RDBStorage":
     """
     path = results / FILE
     with quiet(), clear_errors(path):
-        if _is_missing(path):
-            _make_once(path)
+        try:
+            make_once(path, _make, empty_is_missing=True)
+        except OSError as error:
+            what = error.strerror or error
+            raise StoreError(f"{path} cannot be made: {what}") from None
         _check(path)
         return _open(path)
-
-
-def _is_missing(path: Path) -> bool:
-    return not path.exists() or path.stat().st_size == 0
-
-
-def _make_once(path: Path) -> None:
-    """Make the file, unless another experiment of this results folder has just made it."""
-    lock = path.with_name(f".{path.name}.lock")
-    with filelock.FileLock(lock):
-        if _is_missing(path):
-            _make(path)
-        lock.unlink(missing_ok=True)  # whoever waits for it finds the file
 
 
 def _make(path: Path) -> None:
     """Make the file, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        _open(temporary, new=True).engine.dispose()
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be made: {error.strerror}") from None
+    temporary.unlink(missing_ok=True)
+    _open(temporary, new=True).engine.dispose()
+    os.replace(temporary, path)
 
 
 def _open(path: Path, new: bool = False) -> "RDBStorage":

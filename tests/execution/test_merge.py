@@ -146,6 +146,21 @@ def test_two_different_results_of_a_run_are_refused_and_nothing_is_copied(
     assert Store(tmp_path / "all", "tiny").runs() == {}
 
 
+def test_a_pipe_in_a_run_of_an_older_version_is_named_and_not_waited_for(
+    parts: list[Path], tmp_path: Path
+) -> None:
+    path = one_of(parts[0])
+    result = json.loads((path / "result.json").read_text())
+    old = {name: value for name, value in result.items() if name not in ("files", "digest")}
+    (path / "result.json").write_text(json.dumps(old))  # which lists no files
+    twin = parts[1] / "tiny" / path.name
+    shutil.copytree(path, twin)
+    (twin / "history.csv").unlink()
+    os.mkfifo(twin / "history.csv")
+    with pytest.raises(StoreError, match=r"history\.csv cannot be read: .*a pipe"):
+        merge(tmp_path / "all", parts)
+
+
 def test_the_same_result_with_other_costs_is_the_same(parts: list[Path], tmp_path: Path) -> None:
     path = one_of(parts[0])
     twin = parts[1] / "tiny" / path.name

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
-from harness.errors import StoreError, TrackingError
-from harness.execution.store import Store
+from harness.errors import TrackingError
 from harness.experiment.schema import Experiment
-from harness.tracking.address import DATABASE, resolve
+from harness.tracking.address import resolve
 from harness.tracking.ledger import FINISHED
 from harness.tracking.mlflow import Connection
 from harness.tracking.recorder import owner
@@ -67,19 +66,13 @@ def attach(target: Target, files: Files, note: str | None = None) -> None:
 
     Raises:
         TrackingError: MLflow cannot be written.
-        StoreError: Another driver is making the database at this moment.
     """
     _attach(target, _connect(target), files, note)
 
 
 def _connect(target: Target) -> Connection:
-    address = resolve(target.results, target.uri)
-    new = address.own and not (address.results / DATABASE).is_file()
-    # MLflow's migrations race where two processes open a new database
-    held = Store(target.results, target.name).locked() if new else contextlib.nullcontext()
-    with held:
-        connection = Connection(address, target.name)
-        connection.describe(target.views)
+    connection = Connection(resolve(target.results, target.uri), target.name)
+    connection.describe(target.views)
     return connection
 
 
@@ -141,7 +134,7 @@ def _serve(pipe: Pipe, target: Target) -> None:
         files, note = pipe.recv()
         _attach(target, connection, files, note)
         pipe.send("")
-    except (TrackingError, StoreError) as error:
+    except TrackingError as error:
         with contextlib.suppress(OSError):
             pipe.send(str(error))
     except (EOFError, KeyboardInterrupt):  # nothing is to be attached after all

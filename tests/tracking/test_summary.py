@@ -74,32 +74,14 @@ def test_a_deleted_summary_is_made_anew(results, experiment, files, reader):
     assert len(parts(reader)) == 1
 
 
-def test_a_new_database_is_made_under_the_lock(committer, experiment, files, monkeypatch):
-    held = []
-    monkeypatch.setattr(summary, "_attach", lambda *a: held.append(a))
-    monkeypatch.setattr(summary, "Connection", FakeConnection)
-    locked = []
-    original = summary.Store.locked
-
-    def locking(store):
-        locked.append(store.path)
-        return original(store)
-
-    monkeypatch.setattr(summary.Store, "locked", locking)
+def test_a_new_database_is_made_while_a_driver_holds_the_experiment(
+    committer, experiment, files, reader
+):
     target = summary.Target.of(experiment, committer.store.results)
-    summary.attach(target, files("a"))
-    assert (len(held), len(locked)) == (1, 1)
-    (committer.store.results / "mlflow.db").touch()
-    summary.attach(target, files("a"))
-    assert (len(held), len(locked)) == (2, 1)
-
-
-class FakeConnection:
-    def __init__(self, *arguments):
-        pass
-
-    def describe(self, tags):
-        pass
+    with committer.store.locked():
+        summary.attach(target, files("a"))
+    (run,) = parts(reader)
+    assert reader.artifacts(run)
 
 
 def test_a_process_ahead_attaches_what_it_is_given(results, experiment, files, reader):

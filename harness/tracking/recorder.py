@@ -310,8 +310,9 @@ class Recorder:
         """
         closed, unheard = self._close_left()
         missing = missing_of(self._store, self._ended)
+        halves = _halves_of(self._store)
         if not missing:
-            return Synced(closed=closed, unheard=unheard)
+            return Synced(closed=closed, unheard=unheard, unreadable=halves)
         there = [run for run in self._mlflow.runs() if run.key and run.status in ENDED]
         known = {(run.key, run.result): run for run in there}
         unreadable: list[str] = []
@@ -335,7 +336,7 @@ class Recorder:
         made = len(missing) - adopted - len(unreadable)
         if made or adopted:  # of which some may have other settings
             self._note(outdated.line(self._mlflow.place, frozenset()))
-        return Synced(made, adopted, closed, unheard, tuple(unreadable))
+        return Synced(made, adopted, closed, unheard, (*halves, *unreadable))
 
     def mark_outdated(self) -> None:
         """Mark the runs of what the file asked for before, where that is not done yet.
@@ -423,6 +424,18 @@ def missing_of(store: Store, ended: Mapping[str, Entry]) -> list[tuple[Stored, s
         if stored.key not in ended or ended[stored.key].result != digest
     ]
     return sorted(missing, key=lambda pair: pair[0].path.stat().st_mtime_ns)
+
+
+def _halves_of(store: Store) -> tuple[str, ...]:
+    """Return what to say of the runs that were deleted by half."""
+    found: list[str] = []
+    for stored in store.runs(hollow=True).values():
+        if stored.hollow:
+            try:
+                recall_run(stored.folder)
+            except HarnessError as error:
+                found.append(str(error))
+    return tuple(found)
 
 
 def owner(address: Address) -> str:

@@ -66,7 +66,21 @@ def test_a_run_that_cannot_be_read_ends_with_1(file, results, committer, specs, 
     with pytest.raises(SystemExit) as ended:
         tracking.sync(file, [], [], results)
     assert ended.value.code == 1
-    assert f"not mirrored: {torn.name}" in capsys.readouterr().err
+    assert f"not mirrored: {torn} is damaged: spec.json" in capsys.readouterr().err
+
+
+def test_a_run_that_was_deleted_by_half_is_named(file, results, committer, specs, capsys):
+    half = committer.commit(specs[0])
+    (half / "result.json").unlink()
+    committer.commit(specs[1])
+    for said in ("1 run mirrored", "nothing mirrored"):
+        with pytest.raises(SystemExit) as ended:
+            tracking.sync(file, [], [], results)
+        assert ended.value.code == 1
+        shown = capsys.readouterr()
+        assert "is damaged: it has neither result.json nor error.json" in shown.err
+        assert half.name in shown.err
+        assert shown.out.strip() == said
 
 
 def test_sync_summarises_recipes_of_runs_that_were_done_before(

@@ -206,7 +206,7 @@ def _records(studies: Sequence[TuningStudy], lookup: RunLookup, trials: Store) -
 def sync_records(experiment: Experiment, results: Path) -> list[StudyRecord]:
     """Return the searches of an experiment for MLflow, without doing any trial.
 
-    Called by the one driver that holds the lock of `results`.
+    Called by the one driver that holds the lock of the experiment.
     """
     trials = trial_store(results, experiment.name)
     if experiment.tuning is None or not (trials.results / FILE).exists():

@@ -241,7 +241,7 @@ def open_tracking(
 ) -> Mirror:
     """Connect to MLflow, making database and experiment if need be.
 
-    Called by the one driver that holds the lock of `results`, before anything else starts.
+    Called by the one driver that holds the lock of the experiment, before anything else starts.
 
     Args:
         results: The results folder.
@@ -281,12 +281,12 @@ def sync(
     Args:
         results: The results folder.
         experiment: What is to be mirrored.
-        studies: Returns its searches, once the results folder is ours.
+        studies: Returns its searches, once the lock of the experiment is held.
         asked: Every run that its file asks for, where that is known: for summaries of recipes.
 
     Raises:
         TrackingError: MLflow cannot be written.
-        StoreError: Another driver holds the results folder.
+        StoreError: Another driver holds the lock of the experiment.
     """
     store = Store(results, experiment.name)
     address = resolve(results, experiment.tracking.uri)

@@ -26,7 +26,7 @@ from harness.experiment.spec import RunSpec
 from harness.metrics import Metric, Split, metric_of, scores
 from harness.text import named_error
 
-BY_SAMPLE = ("accuracy", "nll", "ece", "mcc")
+BY_SAMPLE = ("accuracy", "nll", "ece", "mcc", "expected_cost")
 """Metrics in which a sample counts as any other; in all others a class does."""
 
 

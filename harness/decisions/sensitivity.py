@@ -45,6 +45,7 @@ class Sensitivity(Adjusting):
                 f"(the classes: {listing(case.class_names)})"
             )
         k = case.class_names.index(self.class_name)
+        never = case.validation().log_p[:, k] <= _NEVER  # before a temperature divides it
         case, found = self.scaled(case)
         val, shift = case.validation(), case.shift()
         own = val.labels == k
@@ -54,9 +55,8 @@ class Sensitivity(Adjusting):
         scores = val.log_p[own] + shift
         rivals = scores.copy()
         rivals[:, k] = -np.inf
-        needed = np.where(
-            val.log_p[own, k] > _NEVER, rivals.max(axis=1, initial=-np.inf) - scores[:, k], np.inf
-        )
+        needed = rivals.max(axis=1, initial=-np.inf) - scores[:, k]
+        needed[never[own]] = np.inf
         needed.sort()
         wanted = math.ceil(self.level * rows - 1e-9)
         if not np.isfinite(needed[wanted - 1]):

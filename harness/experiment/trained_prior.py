@@ -41,7 +41,7 @@ class Phase:
 
     Attributes:
         first: First step.
-        last: Step after the last.
+        last: Step after the last; that of the weights that were evaluated in the last phase.
         shares: ``float64[C]``: of the label mass delivered, after label smoothing.
         loss: What decided the loss; None for soft cross-entropy.
     """
@@ -152,7 +152,7 @@ def phases(spec: RunSpec, result: Mapping[str, Any]) -> list[Phase] | str:
     return [
         Phase(
             first,
-            last,
+            min(last, selected),
             (1 - smoothing) * shares + smoothing / len(shares),
             _at(losses, first),
         )

@@ -171,10 +171,10 @@ class SensitivityAtSpecificity(OfClass):
 
 @metric("partial_auc")
 class PartialAuc(OfClass):
-    """Area under the ROC curve of a class up to a false positive rate, standardised to [0.5, 1].
+    """Area under the ROC curve of a class up to a false positive rate, where 0.5 is chance and 1 the best.
 
-    McClish (1989), as scikit-learn's ``roc_auc_score(max_fpr=…)``: 0.5 is chance. The curve is
-    interpolated at `max_fpr`.
+    McClish (1989), as scikit-learn's ``roc_auc_score(max_fpr=…)``. The curve is interpolated at
+    `max_fpr`.
 
     Attributes:
         max_fpr: Largest false positive rate that counts.

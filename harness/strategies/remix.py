@@ -66,7 +66,9 @@ class Remix(Windowed):
         if self.p == 0.0:
             return "p is 0, so no batch is mixed"
         counts = facts.class_counts[facts.class_counts > 0]
-        if self.tau == 0.0 or counts.max() < self.kappa * counts.min():
-            name = "cutmix" if self.cut else "mixup"
+        name = "cutmix" if self.cut else "mixup"
+        if self.tau == 0.0:
+            return f"tau is 0, so no label is given away: it is {name}"
+        if counts.max() < self.kappa * counts.min():
             return f"no class is kappa ({self.kappa:g}) times larger than another: it is {name}"
         return None

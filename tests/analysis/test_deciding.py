@@ -199,9 +199,11 @@ def test_the_deployment_prior_follows_the_metric_unless_it_is_named(
     one = next(s for s in specs if s.recipe == "nothing")
     outputs = predictions(store, one)["test_probabilities"]
     by_class = decide(store, [one]).fitted[one.key, "prior"]
-    by_sample = decide(store, [one], "accuracy").fitted[one.key, "prior"]
     assert np.ptp(by_class.offsets) > 1.0
-    np.testing.assert_allclose(by_sample.offsets, 0.0, atol=1e-9)
+    costs = (1 - np.eye(5, dtype=int)).tolist()
+    for metric in ("accuracy", f"expected_cost(costs={costs})"):
+        by_sample = decide(store, [one], metric).fitted[one.key, "prior"]
+        np.testing.assert_allclose(by_sample.offsets, 0.0, atol=1e-9)
     names = [f"class {k}" for k in range(5)]
     given = dict(zip(names, (0.1, 0.1, 0.1, 0.1, 0.6), strict=True))
     named = decide(store, [one], deploy=given).fitted[one.key, "prior"]

@@ -70,6 +70,18 @@ def test_a_level_that_val_cannot_reach_is_refused(make_case: Callable[..., Case]
     assert fit(case, 0.5).values["sensitivity"] == 0.5
 
 
+def test_a_temperature_does_not_hide_that_a_probability_is_0(
+    make_case: Callable[..., Case], mixture: Callable[..., Any]
+) -> None:
+    data = mixture((60, 40, 20), 0)
+    p = data.posterior(TRAINED) ** 3  # too sure, so that the temperature is about 3
+    p /= p.sum(axis=1, keepdims=True)
+    p[-1] = [1.0, 0.0, 0.0]
+    rule = rule_from({"name": "sensitivity", "class": "c", "level": 1.0, "temperature": True})
+    with pytest.raises(DecisionError, match=r"at most 0.95 for class 'c' \(19 of 20 rows\)"):
+        rule.fit(make_case(p.astype(np.float32), data.labels))
+
+
 def test_a_class_that_val_lacks_or_nobody_knows_is_refused(
     make_case: Callable[..., Case], mixture: Callable[..., Any]
 ) -> None:

@@ -97,6 +97,16 @@ def test_weights_of_an_earlier_step_carry_the_prior_of_then(
     np.testing.assert_allclose(found, [0.6, 0.3, 0.1])
 
 
+def test_only_the_steps_before_the_weights_were_chosen_move_them(
+    spec_of: Callable[..., RunSpec],
+) -> None:
+    deferred = spec_of({"name": "weighted_sampler", "start": 0.5})
+    counts = [373, 254, 173]
+    assert trained_prior(deferred, result(counts, selected_step=100)).shares is not None
+    just = trained_prior(deferred, result(counts, selected_step=51))
+    assert "too low for the outputs to follow" in just.reason
+
+
 def test_the_label_mass_that_a_run_recorded_is_taken(spec_of: Callable[..., RunSpec]) -> None:
     mass = [
         {"first": 0, "last": 80, "mass": [384, 192, 64]},

@@ -70,6 +70,7 @@ def test_it_says_where_it_cannot_or_need_not_act(make_facts: Callable[..., Facts
     assert "area" in (Remix(cut=True).unsuitable(table) or "")
     assert "it is mixup" in (Remix().redundant(make_facts((50, 20))) or "")
     assert "it is cutmix" in (Remix(tau=0.0, cut=True).redundant(make_facts()) or "")
+    assert "tau is 0" in (Remix(tau=0.0).redundant(make_facts()) or "")
     assert "p is 0" in (Remix(p=0.0).redundant(make_facts()) or "")
     assert Remix().redundant(make_facts()) is None
     with pytest.raises(ValueError, match="kappa"):

@@ -83,15 +83,19 @@ def _may_be_chance(low: float, high: float) -> bool:
 def _parted(found: Threshold, row: Row, nothing: Row, recipe: str) -> str:
     """Return the sentence on a gain, or a loss, that is known in its parts."""
     gain, *_ = _improvement(found, "gain", row)
-    part, *_ = _improvement(found, "threshold_part", row)
+    part, *of_part = _improvement(found, "threshold_part", row)
     rest, low, high = _improvement(found, "rest", row)
-    own, *_ = _improvement(found, "own", nothing)
+    own, *of_own = _improvement(found, "own", nothing)
     whole, moved, left, free = (_round(found, value) for value in (gain, part, rest, own))
     unit = metric_of(found.metric).unit
     span = _interval(found, low, high)
     both = f"{unit.signed(rest)} {span}".strip()
-    end = _ending(found, int(row["pairs"]), low, high)
+    end = _ending(found, row, low, high)
     rule = f" (rule {found.rule})"
+    all_of, none_of = (
+        f"{_mean(*ends)}{word} of".capitalize()
+        for ends, word in (((low, high), "all"), (of_part, "none"))
+    )
     if free <= 0:
         before, after = (unit.value(nothing["value"] - x) for x in (nothing["own"], 0.0))
         does = (
@@ -100,48 +104,53 @@ def _parted(found: Threshold, row: Row, nothing: Row, recipe: str) -> str:
             else (f"takes doing nothing from {before} to {after}{unit.percent}")
         )
         return (
-            f"A free adjustment{rule} {does}, so it explains none of the difference; with both "
-            f"adjusted {both} are left{end}."
+            f"A free adjustment{rule} {does}, so {_mean(*of_own)}it explains none of the "
+            f"difference; with both adjusted {both} are left{end}."
         )
     if whole > 0 and moved > 0 and left > 0:
         return (
-            f"Of the {_size(found, gain)}, {unit.value(part)} come from moving the decision "
-            f"threshold, which doing nothing can have for free; {unit.value(rest)} {span} are "
-            f"left{end}{rule}.".replace("  ", " ")
+            f"Of the {_size(found, gain)}, {_mean(*of_part)}{unit.value(part)} come from moving "
+            "the decision threshold, which doing nothing can have for free; "
+            f"{f'{unit.value(rest)} {span}'.strip()} are left{end}{rule}."
         )
     if whole > 0 and moved > 0:
         return (
-            f"All of the {_size(found, gain)} come from moving the decision threshold, which "
+            f"{all_of} the {_size(found, gain)} come from moving the decision threshold, which "
             f"doing nothing can have for free: with both adjusted {both} are left{end}{rule}."
         )
     if whole > 0:
         return (
-            f"None of the {_size(found, gain)} come from moving the decision threshold: with both "
-            f"adjusted {both} are left{end}{rule}."
+            f"{none_of} the {_size(found, gain)} come from moving the decision threshold: with "
+            f"both adjusted {both} are left{end}{rule}."
         )
     if whole < 0 and moved < 0 and left < 0:
         return (
-            f"Of the {_size(found, gain)} that it loses, {unit.value(-part)} come from a decision "
-            f"threshold in the wrong place, which can be moved for free; with both adjusted {both} "
-            f"are left{end}{rule}."
+            f"Of the {_size(found, gain)} that it loses, {_mean(*of_part)}{unit.value(-part)} come "
+            "from a decision threshold in the wrong place, which can be moved for free; with both "
+            f"adjusted {both} are left{end}{rule}."
         )
     if whole < 0 and moved < 0:
         return (
-            f"All of the {_size(found, gain)} that it loses come from a decision threshold in the "
-            f"wrong place, which can be moved for free: with both adjusted {both} are "
+            f"{all_of} the {_size(found, gain)} that it loses come from a decision threshold in "
+            f"the wrong place, which can be moved for free: with both adjusted {both} are "
             f"left{end}{rule}."
         )
     if whole < 0:
         return (
-            f"The loss is none of the decision threshold: with both adjusted {both} are "
-            f"left{end}{rule}."
+            f"The loss is {_mean(*of_part)}none of the decision threshold: with both adjusted "
+            f"{both} are left{end}{rule}."
         )
     return f"With the decision thresholds of both moved, {recipe} has {both}{end}{rule}."
 
 
-def _ending(found: Threshold, pairs: int, low: float, high: float) -> str:
-    """Return what the interval of the rest, by itself, says of it."""
-    unit = metric_of(found.metric).unit
+def _mean(low: float, high: float) -> str:
+    """Return what is put before a share that the interval holds on average alone."""
+    return "on average " if low <= 0 <= high and low < high else ""
+
+
+def _ending(found: Threshold, row: Row, low: float, high: float) -> str:
+    """Return what the interval of the rest says of it, and Holm's p-value where it is a claim."""
+    unit, pairs = metric_of(found.metric).unit, int(row["pairs"])
     (verdict,) = verdicts(low, high, found.margin)
     if verdict == EXPLORATORY:
         few = "exploratory, no interval" if pairs < FEWEST_SEEDS else "all alike: no interval"
@@ -151,6 +160,11 @@ def _ending(found: Threshold, pairs: int, low: float, high: float) -> str:
         return f", no difference within ±{found.margin * unit.scale:g}{name}"
     if verdict == UNDECIDED:
         return ", which may be chance"
+    if found.rule != found.primary:
+        return ", which by itself is more than chance"
+    if row["verdict"] == UNDECIDED:
+        asked = int(found.table["p_holm"].notna().sum())
+        return f", which may be chance among the {counted(asked, 'recipe')} compared (Holm)"
     return ", which is more than chance"
 
 

@@ -56,7 +56,7 @@ def test_a_gain_of_which_some_is_left():
         "have for free; 2.2 [−1.4, +5.8] are left, which may be chance (rule prior)."
     )
     text = said(0.893, 0.934, about(0.955), about(0.956))
-    assert text.endswith("2.2 [+1.3, +3.1] are left, which is more than chance (rule prior).")
+    assert text.endswith("2.2 [+1.3, +3.1] are left, which by itself is more than chance (rule prior).")
 
 
 def test_what_is_left_is_within_the_margin():
@@ -68,15 +68,20 @@ def test_a_gain_that_is_all_threshold():
     text = said(0.80, 0.85, about(0.83), about(0.84))
     assert text == (
         "All of the 3.0 points come from moving the decision threshold, which doing nothing can "
-        "have for free: with both adjusted −1.0 [−1.9, −0.1] are left, which is more than chance "
-        "(rule prior)."
+        "have for free: with both adjusted −1.0 [−1.9, −0.1] are left, which by itself is more than "
+        "chance (rule prior)."
     )
+    text = said(0.80, 0.85, about(0.83), about(0.849, 4.0))
+    assert text.startswith("On average all of the 3.0 points come from moving the decision")
+    assert text.endswith("−0.1 [−3.7, +3.5] are left, which may be chance (rule prior).")
 
 
 def test_a_gain_of_which_the_threshold_part_is_negative():
     text = said(0.80, 0.82, about(0.83), about(0.87))
     assert text.startswith("None of the 3.0 points come from moving the decision threshold: ")
-    assert "with both adjusted +5.0 [+4.1, +5.9] are left, which is more than chance" in text
+    assert "with both adjusted +5.0 [+4.1, +5.9] are left, which by itself is more than" in text
+    text = said(0.80, 0.82, about(0.83), about(0.852, 4.0))
+    assert text.startswith("On average none of the 3.0 points come from moving")
 
 
 def test_a_loss_that_is_mostly_one_of_the_threshold():
@@ -90,7 +95,7 @@ def test_a_loss_that_is_mostly_one_of_the_threshold():
 
 def test_a_loss_that_is_all_threshold_or_none_of_it():
     text = said(0.89, 0.93, about(0.86), about(0.931))
-    assert text.startswith("All of the 3.0 points that it loses come from a decision threshold")
+    assert text.startswith("On average all of the 3.0 points that it loses come from a decision")
     assert "with both adjusted +0.1 " in text
     text = said(0.89, 0.93, about(0.885), about(0.885))
     assert text.startswith("The loss is none of the decision threshold: with both adjusted −4.5 ")
@@ -105,9 +110,11 @@ def test_a_rule_that_does_nothing_no_good_is_not_called_a_gain_for_free():
     text = said(0.761, 0.724, about(0.80), about(0.75))
     assert text == (
         "A free adjustment (rule prior) takes doing nothing from 76.1 to 72.4 %, so it explains "
-        "none of the difference; with both adjusted +2.6 [+1.7, +3.5] are left, which is more than "
-        "chance."
+        "none of the difference; with both adjusted +2.6 [+1.7, +3.5] are left, which by itself is "
+        "more than chance."
     )
+    text = said(about(0.761, 9.0), 0.724, about(0.80), about(0.75))
+    assert "from 76.1 to 72.4 %, so on average it explains none of the difference" in text
     assert "leaves doing nothing as it is" in said(0.8, 0.8, about(0.85), about(0.85))
 
 
@@ -173,8 +180,24 @@ def test_of_a_metric_that_is_better_when_less_an_improvement_is_said():
     assert text == (
         "Of the 0.120 in negative log-likelihood, 0.110 come from moving the decision "
         "threshold, which doing nothing can have for free; 0.010 [+0.001, +0.019] are left, which "
-        "is more than chance (rule prior)."
+        "by itself is more than chance (rule prior)."
     )
+
+
+def test_what_is_left_by_the_primary_rule_is_a_claim_among_all_recipes():
+    values = {("nothing", rule): 0.80 for rule in ("argmax", "prior")}
+    for i in range(20):
+        for rule in ("argmax", "prior"):
+            values[f"mix{i}", rule] = about(0.82 if i == 0 else 0.80, 2.0)
+    decided = Decided(table(values, "accuracy"))
+    for primary, ending in (
+        ("argmax", "which by itself is more than chance."),
+        ("prior", "which may be chance among the 20 recipes compared (Holm)."),
+    ):
+        parts = taken_apart(decided, "accuracy", primary)
+        found = Threshold("accuracy", primary, "prior", table=parts, decided=decided)
+        (text,) = sentences(found, PANEL, "mix0")
+        assert text.endswith(ending), text
 
 
 @pytest.mark.parametrize(

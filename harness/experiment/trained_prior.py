@@ -7,7 +7,7 @@ relative to (`Strategy.trained_prior`).
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,11 @@ the time of the gradient flow, in units in which a bias of the last layer settle
 ENOUGH_ADAMW = 0.01
 """The same for AdamW, whose every step moves each weight by about the learning rate."""
 
-
 LITTLE = 0.1
 """Part of that below which a last phase leaves outputs where they were."""
+
+Timed = tuple[Strategy, tuple[int, int]]
+"""A strategy with the steps ``[first, last)`` in which it acts."""
 
 _KEEP_SHARES = ("mixup", "cutmix")
 """Blends that leave each class its share of the labels: their partners are of the same batch."""
@@ -44,12 +46,14 @@ class Phase:
         last: Step after the last; that of the weights that were evaluated in the last phase.
         shares: ``float64[C]``: of the label mass delivered, after label smoothing.
         loss: What decided the loss; None for soft cross-entropy.
+        gradual: Whether it is a part of the window of a sampler whose shares shift in it.
     """
 
     first: int
     last: int
     shares: Floats
     loss: Strategy | None
+    gradual: bool = False
 
     def prior(self, class_counts: NDArray[np.int64]) -> Floats | str:
         """Return which shares a softmax trained in this phase alone is relative to, or why not.
@@ -71,13 +75,20 @@ class Phase:
             )
         return mass
 
+    def continued(self, later: "Phase") -> "Phase":
+        """Return this phase and the one that follows it as one."""
+        own, others = self.last - self.first, later.last - later.first
+        shares = (own * self.shares + others * later.shares) / (own + others)
+        return replace(self, last=later.last, shares=shares)
+
 
 def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
     """Return the class prior that the outputs of a run are relative to, or why it is not known.
 
     The last phase decides: outputs follow a new prior within few steps at a usual learning rate,
     as biases of the last layer alone can (docs/decisions.md has the experiment). Where its learning
-    rate was too low for that, outputs are between two priors, and which is not known.
+    rate was too low for that, outputs are between two priors, and which is not known. Where a
+    sampler shifts its shares gradually, as much of its end counts as was enough.
 
     Args:
         spec: What was trained.
@@ -92,6 +103,9 @@ def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
     if isinstance(found, str):
         return TrainedPrior.unknown(found)
     steps = int(result["steps"])
+    while _goes_on(found) and _settled(found[-1], spec.training, steps) < 1.0:
+        later = found.pop()
+        found[-1] = found[-1].continued(later)
     while len(found) > 1 and _settled(found[-1], spec.training, steps) < LITTLE:
         found.pop()
     names = result["class_names"]
@@ -113,6 +127,14 @@ def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
         )
         prior = TrainedPrior(prior.shares, "", (*prior.notes, said))
     return prior
+
+
+def _goes_on(found: list[Phase]) -> bool:
+    """Whether the last phase only goes on with what a sampler shifts in the one before."""
+    if len(found) < 2:
+        return False
+    before, last = found[-2:]
+    return before.gradual and last.gradual and before.loss is last.loss
 
 
 def _settled(phase: Phase, training: Training, steps: int) -> float:
@@ -140,11 +162,12 @@ def phases(spec: RunSpec, result: Mapping[str, Any]) -> list[Phase] | str:
     """Return the phases that led to the weights that were evaluated, or why they are not known."""
     steps, selected = int(result["steps"]), int(result["selected_step"])
     losses = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "loss")]
+    orders = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "order")]
     if "label_mass" in result:  # of each phase, after mixing
         parts = [(p["first"], p["last"], np.asarray(p["mass"])) for p in result["label_mass"]]
         parts = [(first, last, mass / mass.sum()) for first, last, mass in parts]
     else:
-        found = _inferred(spec, result, losses)
+        found = _inferred(spec, result, losses, orders)
         if isinstance(found, str):
             return found
         parts = found
@@ -155,6 +178,7 @@ def phases(spec: RunSpec, result: Mapping[str, Any]) -> list[Phase] | str:
             min(last, selected),
             (1 - smoothing) * shares + smoothing / len(shares),
             _at(losses, first),
+            (sampler := _at(orders, first)) is not None and sampler.gradual,
         )
         for first, last, shares in parts
         if first < selected
@@ -162,7 +186,7 @@ def phases(spec: RunSpec, result: Mapping[str, Any]) -> list[Phase] | str:
 
 
 def _inferred(
-    spec: RunSpec, result: Mapping[str, Any], losses: list[tuple[Strategy, tuple[int, int]]]
+    spec: RunSpec, result: Mapping[str, Any], losses: list[Timed], orders: list[Timed]
 ) -> list[tuple[int, int, Floats]] | str:
     """Return first and last step and the shares of each phase of a run that did not record them."""
     counts = np.asarray(result["train_counts"], np.int64)
@@ -173,7 +197,6 @@ def _inferred(
         if blend.name not in _KEEP_SHARES:
             return f"'{blend.name}' mixes labels, and what was left of each class is not recorded"
     steps = int(result["steps"])
-    orders = [(s, _steps(s, steps)) for s in deciding(spec.strategies, "order")]
     ends = sorted({0, steps, *itertools.chain(*(window for _, window in orders + losses))})
     delivered = _delivered(orders, np.asarray(result["delivered"]), expanded, steps, spec)
     if isinstance(delivered, str):
@@ -184,7 +207,7 @@ def _inferred(
 
 
 def _delivered(
-    orders: list[tuple[Strategy, tuple[int, int]]],
+    orders: list[Timed],
     total: NDArray[np.int64],
     expanded: NDArray[np.int64],
     steps: int,
@@ -214,5 +237,5 @@ def _steps(strategy: Strategy, steps: int) -> tuple[int, int]:
     return round(start * steps), round(stop * steps)
 
 
-def _at(windows: list[tuple[Strategy, tuple[int, int]]], step: int) -> Strategy | None:
+def _at(windows: list[Timed], step: int) -> Strategy | None:
     return next((s for s, (first, last) in windows if first <= step < last), None)

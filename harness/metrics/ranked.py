@@ -171,7 +171,7 @@ class SensitivityAtSpecificity(OfClass):
 
 @metric("partial_auc")
 class PartialAuc(OfClass):
-    """Area under the ROC curve of a class up to a false positive rate, where 0.5 is chance and 1 the best.
+    """Area under the ROC curve of a class up to a false positive rate; 0.5 is chance, 1 the best.
 
     McClish (1989), as scikit-learn's ``roc_auc_score(max_fpr=…)``. The curve is interpolated at
     `max_fpr`.

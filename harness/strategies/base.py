@@ -197,6 +197,8 @@ class Strategy(BaseModel):
     version: ClassVar[int] = 1
     stage: ClassVar[int] = 50
     """Where the strategy stands in a recipe's canonical order; hooks do not depend on it."""
+    gradual: ClassVar[bool] = False
+    """Whether the class shares that `order_pass` delivers shift in the course of its window."""
     head: ClassVar[Literal["linear", "normalized"]] = "linear"
     """The last layer that the loss needs: `ldam` asks for one with unit weights and features."""
 

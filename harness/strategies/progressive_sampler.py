@@ -19,6 +19,7 @@ class ProgressiveSampler(Windowed):
     """
 
     stage: ClassVar[int] = 20
+    gradual: ClassVar[bool] = True
 
     def rebalances(self) -> bool:
         """It does, at the end."""

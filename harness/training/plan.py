@@ -83,9 +83,14 @@ class Window:
 
 
 def phase_starts(strategies: Sequence[Strategy], steps: int) -> tuple[int, ...]:
-    """Return the steps at which a sampler, a blend or a loss begins or ceases to act, 0 first."""
+    """Return the steps at which a sampler, a blend or a loss begins or ceases to act, 0 first.
+
+    The window of a sampler that shifts its shares is parted into tenths besides.
+    """
     windows = [Window(s, steps) for s in strategies if any(map(type(s).decides, _MOVE_LABELS))]
     ends = {step for window in windows for step in (window.first, window.last)}
+    for window in (Window(s, steps) for s in strategies if s.gradual):
+        ends |= set(np.linspace(window.first, window.last, 11).round().astype(int).tolist())
     return tuple(sorted({0, *(step for step in ends if step < steps)}))
 
 

@@ -130,6 +130,22 @@ def test_a_last_phase_that_hardly_trains_changes_nothing(spec_of: Callable[..., 
     np.testing.assert_allclose(shares, np.array([500, 200, 84]) / 784)
 
 
+@pytest.mark.parametrize(("lr", "tenths"), [(0.1, 1), (0.001, 3), (0.0001, 10)])
+def test_of_a_sampler_that_shifts_as_much_of_its_end_counts_as_was_enough(
+    lr: float, tenths: int, spec_of: Callable[..., RunSpec]
+) -> None:
+    shares = [np.array([0.6, 0.3, 0.1]) * (1 - t) + t / 3 for t in np.linspace(0.05, 0.95, 10)]
+    mass = [
+        {"first": 100 * i, "last": 100 * i + 100, "mass": (800 * part).tolist()}
+        for i, part in enumerate(shares)
+    ]
+    whole = {"steps": 1000, "selected_step": 1000, "label_mass": mass}
+    spec = spec_of("progressive_sampler", lr=lr)
+    found = shares_of(trained_prior(spec, result([4800, 2400, 800], **whole)))
+    # a sum of 3 is enough: at momentum 0.9 a tenth of these steps has 1,000 times the learning rate
+    np.testing.assert_allclose(found, np.mean(shares[-tenths:], axis=0))
+
+
 def test_a_loss_and_a_sampler_together(spec_of: Callable[..., RunSpec]) -> None:
     both = spec_of("weighted_sampler", "balanced_softmax")
     found = shares_of(trained_prior(both, result([267, 267, 266])))
@@ -268,6 +284,7 @@ RECIPES: list[list[Any]] = [
     ["weighted_sampler"],
     [{"name": "weighted_sampler", "beta": 0.5}],
     ["stratified_batches"],
+    ["progressive_sampler"],
     ["smote"],
     [{"name": "smote", "target": 0.3}],
     ["mixup"],

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from harness.experiment.spec import RunSpec
+from harness.strategies.progressive_sampler import ProgressiveSampler
 from harness.training.feed import feed
 from harness.training.plan import phase_starts
 from harness.training.run import drain
@@ -54,3 +55,5 @@ def test_phases_begin_where_labels_come_to_count_otherwise(
     spec = make_spec([*of, {"name": "class_weights", "start": 0.8}])
     assert phase_starts(spec.strategies, 100) == (0, 40, 80)
     assert phase_starts((), 100) == (0,)
+    gradual = ProgressiveSampler(start=0.5)
+    assert phase_starts((gradual,), 100) == (0, *range(50, 100, 5))

@@ -56,7 +56,9 @@ def test_a_gain_of_which_some_is_left():
         "have for free; 2.2 [−1.4, +5.8] are left, which may be chance (rule prior)."
     )
     text = said(0.893, 0.934, about(0.955), about(0.956))
-    assert text.endswith("2.2 [+1.3, +3.1] are left, which by itself is more than chance (rule prior).")
+    assert text.endswith(
+        "2.2 [+1.3, +3.1] are left, which by itself is more than chance (rule prior)."
+    )
 
 
 def test_what_is_left_is_within_the_margin():
@@ -68,8 +70,8 @@ def test_a_gain_that_is_all_threshold():
     text = said(0.80, 0.85, about(0.83), about(0.84))
     assert text == (
         "All of the 3.0 points come from moving the decision threshold, which doing nothing can "
-        "have for free: with both adjusted −1.0 [−1.9, −0.1] are left, which by itself is more than "
-        "chance (rule prior)."
+        "have for free: with both adjusted −1.0 [−1.9, −0.1] are left, which by itself is more "
+        "than chance (rule prior)."
     )
     text = said(0.80, 0.85, about(0.83), about(0.849, 4.0))
     assert text.startswith("On average all of the 3.0 points come from moving the decision")

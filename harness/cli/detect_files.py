@@ -6,6 +6,7 @@ folder too), and the values of each column are looked up in that list.
 
 import os
 import posixpath
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _MOST_PLACES = 20_000
 _SAMPLE = 50
 _ENOUGH = 0.5
 _MOST_FOLDERS = 10
+_INDEX = re.compile(r"|unnamed: ?\d+|column_0|index|level_0|__index_level_0__")
+"""Names of a saved index, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def find_names(
     able = {
         name: values
         for name, values in columns.items()
-        if _could_name(values) and not (measured and _counts_rows(values))
+        if _could_name(values) and not (measured and _is_index_or_number(name, values))
     }
     absent = [str(folder) for folder in given if not folder.expanduser().is_dir()]
     if absent:
@@ -101,13 +104,19 @@ def _is_measured(values: Texts) -> bool:
     return found is not None and bool((found[np.isfinite(found)] % 1 != 0).any())
 
 
-def _counts_rows(values: Texts) -> bool:
-    """Whether a column is a saved index: beside measurements it names no images.
+def _is_index_or_number(name: str, values: Texts) -> bool:
+    """Whether a column beside measurements names no images: a saved index, or numbers with gaps.
 
-    A folder near a table may well hold images 0 to 600.
+    A folder near a table may well hold images 0 to 600. The index of a part of a table has gaps;
+    its name tells it then.
     """
     found = numbers(values)
-    return found is not None and found[0] in (0, 1) and bool((np.diff(found) == 1).all())
+    if found is None:
+        return False
+    steps = np.diff(found)
+    if "" in set(values) or (_INDEX.fullmatch(name.casefold()) and bool((steps > 0).all())):
+        return True
+    return found[0] in (0, 1) and bool((steps == 1).all())
 
 
 class _Images:

@@ -33,6 +33,23 @@ def drafted(path):
     return load("x.yaml").datasets[0]
 
 
+@pytest.mark.parametrize("part", ["from a hundred on", "every third", "blanks"])
+def test_numbers_beside_measurements_name_no_images_that_lie_nearby(part):
+    Path("near").mkdir()
+    for number in range(3 * ROWS):
+        cv2.imwrite(f"near/{number}.png", np.zeros((4, 4, 3), np.uint8))
+    first, step = (100, 1) if part == "from a hundred on" else (1, 3)
+    index = pd.Index(range(first, first + step * ROWS, step))
+    if part == "blanks":
+        ages = pd.array([None if k % 5 == 0 else k * 7 % 300 for k in range(ROWS)], "Int64")
+        frame(age=ages).to_csv("t.csv", index=False)
+    else:
+        frame().set_index(index).to_csv("t.csv")
+    dataset = drafted("t.csv")
+    assert dataset.name == "table"
+    assert dataset.indexed().shape == ((2,) if part == "blanks" else (1,))
+
+
 @pytest.mark.parametrize("mark", ["#N/A", "None", "-", "NULL", "?", ""])
 @pytest.mark.parametrize("share", [0.02, 0.6])
 def test_numbers_with_marks_for_no_value_are_kept(mark, share):

@@ -162,6 +162,14 @@ def _one_to_one(a: Texts, b: Texts) -> bool:
 
 def _question(file: Path, columns: Columns, candidates: list[str]) -> str:
     if not candidates:
+        single = [name for name in columns if different(columns[name]) == 1]
+        called = [name for name in single if plain_name(name) in LABEL_NAMES]
+        if called:
+            (value,) = set(columns[called[0]]) - {""}
+            return (
+                f"{file}: column '{called[0]}' holds one class only, '{value}'; at least 2 are "
+                f"needed: add rows of another, or name another column with {_HOW}"
+            )
         counts = listing((f"{name} ({different(columns[name])})" for name in columns), 20)
         return (
             f"{file}: no column looks like a class: 2 to {FEW_CLASSES} different values, or up to "

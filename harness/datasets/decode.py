@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from harness.datasets import alike, pixels, tiff
 from harness.datasets.folders import IMAGE_FORMATS
 from harness.datasets.picture import MAX_PIXELS, BadImage, Ground
+from harness.files import read_bytes
 from harness.terminal import Terminal
 
 VERSION = f"3 cv2 {cv2.__version__} PIL {PIL.__version__}"
@@ -79,7 +80,7 @@ class FileFacts(NamedTuple):
 def examine(path: Path) -> FileFacts:
     """Read, verify and decode one file, and return what is known of it."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         return FileFacts(trouble=f"cannot be read: {error.strerror or error}")
     digest = hashlib.sha256(data).hexdigest()
@@ -115,7 +116,7 @@ def read_image(path: Path, ground: Ground = "white") -> NDArray[Any]:
         BadImage: It cannot be read or decoded.
     """
     try:
-        return pixels.read(path.read_bytes(), ground).colours
+        return pixels.read(read_bytes(path), ground).colours
     except OSError as error:
         raise BadImage(f"cannot be read: {error.strerror or error}") from None
 

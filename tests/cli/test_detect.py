@@ -387,6 +387,9 @@ def test_t26_where_the_label_cannot_be_told_the_candidates_are_listed_not_asked(
     write("t.csv", x=range(60), z=np.arange(60) * 0.5)
     with pytest.raises(ConfigError, match="no column looks like a class"):
         look(Path("t.csv"))
+    write("t.csv", x=range(60), y=["sick"] * 60)
+    with pytest.raises(ConfigError, match=r"column 'y' holds one class only, 'sick'; at least 2"):
+        look(Path("t.csv"))
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,16 @@ def test_a_link_to_nothing_is_a_bad_image(root):
     assert len(ImageFolder(path=root, on_bad_image="skip").index().labels) == 2
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_among_the_images_is_named_and_not_waited_for(root):
+    fill(root / "cat", "1.png")
+    fill(root / "dog", "1.png")
+    os.mkfifo(root / "cat" / "2.png")
+    with pytest.raises(DataError, match=r"cat.2\.png: cannot be read: it is a pipe and no file"):
+        ImageFolder(path=root).index()
+    assert len(ImageFolder(path=root, on_bad_image="skip").index().labels) == 2
+
+
 def test_t21_names_have_one_unicode_form(root, tmp_path):
     name = "grün"
     for folder, form in ((root, "NFC"), (tmp_path / "mac", "NFD")):

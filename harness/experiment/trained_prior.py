@@ -120,13 +120,19 @@ def trained_prior(spec: RunSpec, result: Mapping[str, Any]) -> TrainedPrior:
                 f"sampler or loss changed at step {found[-1].first} of {result['steps']}, and the "
                 "learning rate was then too low for the outputs to follow; start earlier"
             )
-    if smoothing := spec.training.label_smoothing:
-        said = (
-            f"label smoothing of {smoothing:g} makes outputs less sure than the posterior, which "
-            "the prior of the smoothed labels makes up for on average alone"
-        )
-        prior = TrainedPrior(prior.shares, "", (*prior.notes, said))
-    return prior
+    return replace(prior, notes=(*prior.notes, *_smoothed(spec, found[-1].loss)))
+
+
+def _smoothed(spec: RunSpec, loss: Strategy | None) -> list[str]:
+    """Return what is to be said of outputs that were trained on smoothed labels."""
+    smoothing = spec.training.label_smoothing
+    by = [f"label smoothing of {smoothing:g}"] if smoothing else []
+    by += [f"'{loss.name}'"] if loss is not None and loss.smooths else []
+    return [
+        f"{one} makes outputs less sure than the posterior, which the prior of the smoothed labels "
+        "makes up for on average alone"
+        for one in by
+    ]
 
 
 def _goes_on(found: list[Phase]) -> bool:

@@ -199,6 +199,8 @@ class Strategy(BaseModel):
     """Where the strategy stands in a recipe's canonical order; hooks do not depend on it."""
     gradual: ClassVar[bool] = False
     """Whether the class shares that `order_pass` delivers shift in the course of its window."""
+    smooths: ClassVar[bool] = False
+    """Whether its loss smooths labels, so that outputs are less sure than the posterior."""
     head: ClassVar[Literal["linear", "normalized"]] = "linear"
     """The last layer that the loss needs: `ldam` asks for one with unit weights and features."""
 

@@ -24,6 +24,7 @@ class LabelAwareSmoothing(Windowed):
     """
 
     stage: ClassVar[int] = 60
+    smooths: ClassVar[bool] = True
 
     smooth_head: Annotated[float, Field(ge=0.0, lt=1.0), Tunable(0.1, 0.5)] = 0.3
     """Share of the label of the largest class that is spread."""

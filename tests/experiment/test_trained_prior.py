@@ -166,6 +166,14 @@ def test_label_smoothing_evens_the_shares_and_is_said(spec_of: Callable[..., Run
     assert "label smoothing of 0.1" in found.notes[0]
 
 
+def test_a_loss_that_smooths_labels_is_said_as_well(spec_of: Callable[..., RunSpec]) -> None:
+    delivered = result([480, 240, 80])
+    (note,) = trained_prior(spec_of("label_aware_smoothing"), delivered).notes
+    assert note.startswith("'label_aware_smoothing' makes outputs less sure than the posterior")
+    early = spec_of({"name": "label_aware_smoothing", "stop": 0.5})
+    assert trained_prior(early, delivered).notes == ()
+
+
 def test_what_a_loss_does_comes_after_label_smoothing(spec_of: Callable[..., RunSpec]) -> None:
     # Σ_c w_c ((1 − ε) π_c + ε / C): rare classes are favoured, though the weights even π out
     smoothed = spec_of("class_weights", label_smoothing=0.1)
@@ -288,6 +296,9 @@ RECIPES: list[list[Any]] = [
     ["smote"],
     [{"name": "smote", "target": 0.3}],
     ["mixup"],
+    ["remix"],
+    ["label_aware_smoothing"],
+    [{"name": "logit_adjusted", "tau": 0.5}],
     ["class_weights"],
     [{"name": "class_weights", "scheme": "effective_number", "beta": 0.999}],
     ["balanced_softmax"],

@@ -130,7 +130,7 @@ class Store:
         for path in sorted((self.path / RUNNING).glob("*.replaced*")):
             key = path.name.partition(".")[0]
             if key not in committed:
-                path.rename(self.path / f"restored-{key}")
+                rename(path, self.path / f"restored-{key}")
                 committed = self.runs()
 
     @contextlib.contextmanager

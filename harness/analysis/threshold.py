@@ -131,7 +131,8 @@ def taken_apart(
         decided: What rules make of runs.
         metric: Label of the primary metric.
         primary: Label of the rule that claims are made with.
-        margin: Largest difference that does not matter, in the metric's unit.
+        margin: Largest difference that does not matter, in the metric's unit. In a metric of
+            another unit, such as a cost beside a share, every difference matters.
     """
     table = decomposition(decided.table, images=decided.images)
     if table.empty:
@@ -141,12 +142,14 @@ def taken_apart(
     claims &= table["reference"] == ""
     table["p_holm"] = intervals.holm(table["rest_p"].where(claims))
     table["verdict"] = ""
-    gained = table["recipe"] != NOTHING
+    gained, unit = table["recipe"] != NOTHING, metric_of(metric).unit
     for (label, claimed), part in table[gained].groupby(["metric", claims[gained]], sort=False):
-        higher = metric_of(str(label)).higher_is_better
+        own = metric_of(str(label))
         ends = part["rest_low"], part["rest_high"]
         p = part["p_holm"].fillna(1.0) if claimed else None
-        table.loc[part.index, "verdict"] = intervals.verdicts(*ends, margin, higher, p)
+        least = margin if own.unit == unit else 0.0
+        said = intervals.verdicts(*ends, least, own.higher_is_better, p)
+        table.loc[part.index, "verdict"] = said
     return table
 
 

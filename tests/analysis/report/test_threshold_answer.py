@@ -202,6 +202,15 @@ def test_what_is_left_by_the_primary_rule_is_a_claim_among_all_recipes():
         assert text.endswith(ending), text
 
 
+def test_the_margin_of_a_share_is_none_of_a_cost():
+    cost = "expected_cost(costs=[[0,1],[2,0]])"
+    values = {("nothing", "argmax"): 0.010, ("mix", "argmax"): about(0.008, 0.1)}
+    both = pd.concat([table(values, name) for name in ("accuracy", cost)])
+    parts = taken_apart(Decided(both), "accuracy", "argmax").set_index(["recipe", "metric"])
+    assert parts.loc[("mix", "accuracy"), "verdict"] == "no difference"
+    assert parts.loc[("mix", cost), "verdict"] == "better"
+
+
 @pytest.mark.parametrize(
     ("rules", "primary", "wanted"),
     [

@@ -150,6 +150,12 @@ def measured(runs: pd.DataFrame) -> list[str]:
     return [str(name)[5:] for name in runs.columns if str(name).startswith("test_")]
 
 
+def damaged_runs(runs: pd.DataFrame) -> list[str]:
+    """Return in words which runs of a table are not as they were written."""
+    bad = runs[runs["status"] == RunStatus.DAMAGED]
+    return [f"{row.path} is damaged: {row.reason}" for row in bad.itertuples()]
+
+
 def _no_runs(folder: Path) -> str:
     if not folder.is_dir():
         near = [child.name for child in folder.parent.glob("*") if child.is_dir()]

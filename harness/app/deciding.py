@@ -12,7 +12,7 @@ from harness.analysis.deciding import Setting, decide_runs
 from harness.analysis.decompose import PARTS, Panel, decomposition
 from harness.analysis.details import in_detail
 from harness.analysis.report.threshold_answer import sentences
-from harness.analysis.tables import GROUP, records, runs_table
+from harness.analysis.tables import GROUP, damaged_runs, records, runs_table
 from harness.analysis.threshold import (
     Threshold,
     adjusting,
@@ -54,8 +54,9 @@ def decide(experiment: Experiment, results: Path) -> Redecided:
     specs, notes, _ = asked(experiment, store)
     runs = runs_table(store, specs)
     found = decide_runs(runs, specs, Setting.of(experiment, experiment.metrics))
+    unread = (*damaged_runs(runs), *found.unread)
     if found.table.empty:
-        reasons = f": {found.unread[0]}" if found.unread else ""
+        reasons = f": {unread[0]}" if unread else ""
         raise StoreError(
             f"no finished run of '{experiment.name}' can be read in {results}{reasons}; "
             f"harness run {experiment.called} makes them"
@@ -67,7 +68,7 @@ def decide(experiment: Experiment, results: Path) -> Redecided:
     ]
     table = decomposition(found.table, images=found.images)
     primary = experiment.decisions.primary
-    return Redecided(table, primary, experiment.metric, (*notes, *found.unread, *said))
+    return Redecided(table, primary, experiment.metric, (*notes, *unread, *said))
 
 
 MOST_DECIDED = 300

@@ -16,7 +16,7 @@ from harness.analysis.report.misses import worst_misses
 from harness.analysis.report.page import document
 from harness.analysis.report.write import write
 from harness.analysis.report_data import CONFIRMED, ReportData, collect, command
-from harness.analysis.tables import PANEL, runs_table, stored_specs
+from harness.analysis.tables import PANEL, damaged_runs, runs_table, stored_specs
 from harness.analysis.threshold import under_primary
 from harness.app import compose
 from harness.app.options import Options, check_options
@@ -28,7 +28,6 @@ from harness.experiment.expand import Plan
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
 from harness.tracking import summary
-from harness.training.run_status import RunStatus
 from harness.tuning import tuned
 
 FOLDER = "report"
@@ -211,8 +210,7 @@ def choose(experiment: Experiment, results: Path, seeds: int | None = None) -> C
             f"{experiment.source}: {counted(missing, 'run')} of {len(plan.runs):,} missing, so val "
             f"has not chosen yet; finish them first: {do}"
         )
-    bad = runs[runs["status"] == RunStatus.DAMAGED]
-    damaged = [f"{row.path} is damaged: {row.reason}" for row in bad.itertuples()]
+    damaged = damaged_runs(runs)
     board = leaderboard(under_primary(runs, plan.runs, experiment)[0], experiment.metric)
     if not chosen(board):
         raise ConfigError(

@@ -88,7 +88,7 @@ def test_run_names_the_damage_and_trains_nothing(command, name, kind):
     [("result.json", "pipe"), ("result.json", "missing"), ("history.csv", "missing"),
      ("env.json", "truncated"), ("predictions.npz", "other key")],
 )  # fmt: skip
-def test_plan_report_and_confirm_name_it_too(command, name, kind, monkeypatch):
+def test_plan_report_decide_and_confirm_name_it_too(command, name, kind, monkeypatch):
     monkeypatch.setattr("harness.app.reporting.summary.ahead", _not_attached)
     KINDS[kind](victim() / name)
     code, told = command("plan", "it.yaml")
@@ -99,6 +99,10 @@ def test_plan_report_and_confirm_name_it_too(command, name, kind, monkeypatch):
     page = Path("results/it/report/index.html").read_text()
     assert "damaged" in page
     assert name in page
+    code, told = command("decide", "it.yaml")
+    assert not code
+    assert "is damaged" in told
+    assert name in told
     code, told = command("confirm", "it.yaml")
     assert "is damaged" in told
     assert name in told

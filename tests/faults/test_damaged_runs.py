@@ -43,6 +43,7 @@ def test_i31_damage_is_named_by_every_command(
     gone = (name, kind) == ("result.json", "missing")
     for verb, options in (
         ("report", ("--no-thumbnails",)),
+        ("decide", ()),
         ("sync", ()),
         ("confirm", INLINE),
         ("tune", INLINE),

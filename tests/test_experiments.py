@@ -125,5 +125,5 @@ def test_its_searches_can_be_made_and_every_recipe_is_searched(
         recipe.name for recipe in plan.experiment.recipes if recipe.name != NOTHING
     ]
     for search in found:
-        seeds = [spec.seed for spec in search.specs(search.space.start(), 0)]
+        seeds = [spec.seed for spec in search.specs(dict(search.space.own), 0)]
         assert seeds == list(plan.experiment.tuning.seeds)

@@ -1,17 +1,15 @@
-import json
-
 import pytest
 
 from harness.analysis.doubts import doubts, uncertain
 from harness.analysis.tables import load_results
 from harness.cli import run
+from tests.sealed import reseal
 
 
 def runs_of(make, copied=0, **options):
     made = make(keys={"factors": {}, "seeds": 3}, **options)
     for path in made.store.path.glob("*/result.json") if copied else ():
-        result = json.loads(path.read_text())
-        path.write_text(json.dumps({**result, "copies": {"test": copied, "of": 100}}))
+        reseal(path.parent, copies={"test": copied, "of": 100})
     return load_results(made.store.path)
 
 

@@ -130,7 +130,7 @@ def test_how_a_file_is_written_can_be_said_and_stands_in_the_draft(capsys):
     dataset = load("x.yaml").datasets[0]
     assert dataset.config()["decimal"] == ","
     assert dataset.config()["encoding"] == "cp1252"
-    assert dataset.columns()["größe"] == "numbers; decimal comma"
+    assert dataset.columns()["größe"] == "numbers; read with a decimal comma"
     with pytest.raises(SystemExit):
         main(["inspect", "t.csv", *sets])
     assert "größe" in capsys.readouterr().out

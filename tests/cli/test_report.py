@@ -75,7 +75,6 @@ def test_it_says_the_answer_and_where_the_report_is(runs, report, attached):
     assert page.name == "index.html"
     ((target, files, note),) = attached
     assert (target.results, target.name) == (Path("results").absolute(), "it")
-    assert target.factors == ("sampler", "mixup")
     assert {file.name for file in files[""]} == {
         "index.html",
         "brief.html",

@@ -160,7 +160,7 @@ def test_a_name_or_keys_with_a_name_pick_the_class(values, default, label):
         (3, ": expected a strategy (a name, or keys with a name)"),
         (None, ": expected a strategy (a name, or keys with a name)"),
         (["mixup"], ": expected a strategy (a name, or keys with a name)"),
-        ({"alpha": 1}, ": a strategy needs a name (one of: augment, balanced_softmax"),
+        ({"alpha": 1}, ": a strategy needs a name (one of: augment, balanced_mixup"),
         ({"name": 3}, ": a strategy needs a name (one of: "),
         ("mixp", ": unknown strategy 'mixp'; did you mean 'mixup'? (available: augment,"),
         ({"name": "mixp"}, ".name: unknown strategy 'mixp'; did you mean 'mixup'?"),

@@ -19,6 +19,7 @@ from harness.experiment.design import NOTHING
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
 from harness.registry import datasets
+from harness.training.run_options import RunOptions
 from harness.tuning.searches import check_possible, searches_of
 
 Keys = Callable[[pytest.MonkeyPatch, Path], list[str]]
@@ -106,7 +107,7 @@ def test_it_plans_and_every_recipe_trains(
         specs = specs[::3]
     store = Store(tmp_path / "results", experiment.name)
     store.create()
-    summary = run(specs, store, Inline("cpu", keep_weights=False))
+    summary = run(specs, store, Inline(RunOptions("cpu", keep_weights=False)))
     assert not summary.failures
     for path in summary.paths.values():
         assert json.loads((path / "result.json").read_text())["steps"] == 5

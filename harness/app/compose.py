@@ -40,6 +40,7 @@ from harness.tracking.address import resolve
 from harness.tracking.keys import check_class_names
 from harness.tracking.mirror import Mirror, is_behind, open_tracking
 from harness.tracking.ui import ui_command
+from harness.training.run_options import RunOptions
 from harness.training.rundir import ERROR, RESULT
 from harness.tuning.tuned import found_of, with_tuned
 
@@ -230,7 +231,7 @@ def cost(plan: Plan, runs: Sequence[RunSpec], options: Options, console: Console
     keep = plan.experiment.keep_weights != "none"
     shapes = len({shape_of(spec) for spec in runs})
     say(console, f"measuring {counted(shapes, 'shape')} of run, some steps each …", "")
-    found = measure(runs, lambda: Local(shared, keep), shared.at_a_time)
+    found = measure(runs, lambda: Local(shared, RunOptions(keep_weights=keep)), shared.at_a_time)
     cap = plan.experiment.weights_gb * 1e9 if keep else 0.0
     sizes, processes = sizes_of(plan.infos), len(shared.gpus)
     return estimate(runs, found, sizes, shared.at_a_time, processes, cap)

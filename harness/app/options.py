@@ -14,6 +14,7 @@ from harness.execution.runner import Executor
 from harness.execution.shard import parse
 from harness.execution.store import Store, Stored
 from harness.experiment.spec import RunSpec
+from harness.training.run_options import RunOptions
 from harness.training.run_result import outcome_of
 from harness.training.run_status import RETRIED
 from harness.training.rundir import CHECKPOINT_SECONDS
@@ -164,21 +165,20 @@ def _is_retried(run: Stored) -> bool:
 
 def make_executor(options: Options, keep_weights: bool, runs: int) -> Executor:
     """Return the executor that the options ask for; imports torch only for ``inline``."""
+    how = RunOptions(options.device, keep_weights, checkpoint_every=options.checkpoint_every)
     if options.executor == "inline":
         from harness.execution.executors.inline import Inline
 
-        return Inline(options.device, keep_weights, options.checkpoint_every)
+        return Inline(how)
     if options.executor == "ray":
         from harness.execution.executors.ray import Ray
 
         return Ray(
             options.address,
-            options.device,
+            how,
             options.jobs,
             options.runs_per_gpu,
-            keep_weights,
-            options.checkpoint_every,
             options.run_timeout,
         )
     shared = layout(options.device, options.jobs, options.runs_per_gpu, runs)
-    return Local(shared, keep_weights, options.checkpoint_every, options.run_timeout)
+    return Local(shared, how, options.run_timeout)

@@ -14,6 +14,7 @@ from harness.datasets.shapes import Shapes
 from harness.experiment.spec import Model, RunSpec, Training
 from harness.strategies.base import Batch, Facts, Strategy, canonical
 from harness.streams import stream
+from harness.training.run_options import RunOptions
 
 IMAGE = (16, 16, 3)
 TABLE = (6,)
@@ -117,7 +118,7 @@ def train(spec: RunSpec) -> tuple[str, NDArray[np.float32] | None]:
     from harness.training.run import drain
 
     with scratch.folder() as folder:
-        run = drain(spec, folder, device="cpu", keep_weights=False)
+        run = drain(spec, folder, RunOptions("cpu", keep_weights=False))
         try:
             while True:
                 next(run)

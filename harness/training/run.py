@@ -27,9 +27,12 @@ from harness.training import importing, models
 from harness.training.checkpoint import Checkpoints, maker
 from harness.training.events import Command, Event, Progress
 from harness.training.prepare import Prepared, prepare
+from harness.training.run_options import RunOptions
 from harness.training.run_status import RunStatus
-from harness.training.rundir import CHECKPOINT_SECONDS, SCHEMA, WEIGHTS, RunDir
+from harness.training.rundir import SCHEMA, WEIGHTS, RunDir
 from harness.training.state import TrainingResult
+
+_DEFAULTS = RunOptions()
 
 _LESS_MEMORY = "a smaller training.batch_size, --jobs or --runs-per-gpu needs less"
 
@@ -37,10 +40,7 @@ _LESS_MEMORY = "a smaller training.batch_size, --jobs or --runs-per-gpu needs le
 def start(
     spec: RunSpec,
     rundir: Path,
-    device: str = "auto",
-    keep_weights: bool = True,
-    workers: int = 0,
-    checkpoint_every: float = CHECKPOINT_SECONDS,
+    options: RunOptions = _DEFAULTS,
 ) -> Generator[Event, Command | None, dict[str, Any]]:
     """Train one run and write its files; yield what happens and return ``result.json``.
 
@@ -51,10 +51,7 @@ def start(
         spec: What to train.
         rundir: An existing folder that belongs to this attempt alone; a checkpoint in it is gone
             on from.
-        device: As in `harness.training.device.choose`.
-        keep_weights: Whether to write the weights.
-        workers: Processes that prepare images ahead, for recipes with a per-image tail.
-        checkpoint_every: Seconds of training between two checkpoints.
+        options: How.
 
     Raises:
         HarnessError: The dataset, the recipe and the model do not fit together.
@@ -62,9 +59,9 @@ def start(
     folder = RunDir(rundir)
     if not (rundir / "spec.json").exists():
         folder.write_json("spec.json", spec.to_json())
-    place, precision = devices.choose(device)
-    kept = Checkpoints(rundir, maker(spec, place.type, precision), checkpoint_every)
-    events = _trained(spec, folder, place, precision, keep_weights, workers, kept)
+    place, precision = devices.choose(options.device)
+    kept = Checkpoints(rundir, maker(spec, place.type, precision), options.checkpoint_every)
+    events = _trained(spec, folder, place, precision, options, kept)
     with importing.watched():
         result = yield from devices.isolated(place, torch_seed(spec.seed, "model"), events)
     if result["status"] == "interrupted":
@@ -83,13 +80,12 @@ def _trained(
     folder: RunDir,
     place: torch.device,
     precision: str,
-    keep_weights: bool,
-    workers: int,
+    options: RunOptions,
     kept: Checkpoints,
 ) -> Generator[Event, Command | None, dict[str, Any]]:
     """Prepare, train and evaluate; write tables, predictions and weights."""
     begun, imported = time.perf_counter(), importing.spent()
-    run = prepare(spec, place, precision, workers)
+    run = prepare(spec, place, precision, options.workers)
     prepared = time.perf_counter() - begun - (importing.spent() - imported)
     if (yield Progress(0, run.facts.steps)) is Command.HALT:
         return {"status": "interrupted"}
@@ -103,7 +99,7 @@ def _trained(
     if outcome.status != "diverged":
         result["metrics"] = _evaluate(run, folder, outcome, result["notes"])
         result["status"] = outcome.status
-    if keep_weights and outcome.status == "done":
+    if options.keep_weights and outcome.status == "done":
         state = run.loop.model.network.state_dict()
         content = io.BytesIO()  # a full disk is an OSError of ours, and not one of torch's own
         torch.save({name: value.cpu() for name, value in state.items()}, content)
@@ -123,10 +119,7 @@ def _trained(
 def drain(
     spec: RunSpec,
     rundir: Path,
-    device: str = "auto",
-    keep_weights: bool = True,
-    workers: int = 0,
-    checkpoint_every: float = CHECKPOINT_SECONDS,
+    options: RunOptions = _DEFAULTS,
 ) -> Generator[Event, Command | None, str]:
     """Run `start`; return how it ended.
 
@@ -136,7 +129,7 @@ def drain(
         ``done``, ``diverged``, ``stopped``, ``interrupted``, ``failed``, or ``no_space`` where the
         disk is full.
     """
-    events = start(spec, rundir, device, keep_weights, workers, checkpoint_every)
+    events = start(spec, rundir, options)
     try:
         return (yield from _caught(events, RunDir(rundir)))
     except OSError as error:

@@ -20,11 +20,12 @@ from harness.execution.runner import Executor, Finished, Job
 from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import load
+from harness.training.run_options import RunOptions
 from tests.conftest import tiny
 
 MAKE: dict[str, Callable[[], Executor]] = {
     "local": lambda: Local(Layout((None,), "cpu")),
-    "ray": lambda: Ray("local", "cpu", 1),
+    "ray": lambda: Ray("local", RunOptions("cpu"), 1),
 }
 
 

@@ -25,6 +25,7 @@ from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import RunSpec, Training
 from harness.tracking.mirror import open_tracking
+from harness.training.run_options import RunOptions
 from tests.benchmarks.loops import LOOPS, Task
 from tests.benchmarks.timing import interleaved, ratio, seconds
 
@@ -45,7 +46,7 @@ class Ours:
         self,
         experiment: Experiment,
         folder: Path,
-        executor: Callable[[], Executor] = lambda: Inline("cpu"),
+        executor: Callable[[], Executor] = lambda: Inline(RunOptions("cpu")),
     ) -> None:
         self.store = Store(folder, experiment.name)
         self.store.create()
@@ -254,7 +255,9 @@ def taxes(rounds: int) -> dict[str, Any]:
         for seed in range(1, rounds + 1):  # new runs: another attempt at one supersedes the first
             for spec in specs:
                 fresh = [changed(spec, seed, spec.training)]
-                run_it = functools.partial(run, fresh, ours.store, Inline("cpu"), [ours.mirror])
+                run_it = functools.partial(
+                    run, fresh, ours.store, Inline(RunOptions("cpu")), [ours.mirror]
+                )
                 whole += seconds(run_it)
         ours.settle()
         tracking = _thread_seconds("tracking") - before
@@ -285,7 +288,7 @@ def safety(rounds: int) -> dict[str, Any]:
             stack.enter_context(spent.of(*call))
         for seed in range(rounds):
             fresh = [changed(spec, seed, spec.training) for spec in specs]
-            run(fresh, store, Inline("cpu", checkpoint_every=0.0), [])
+            run(fresh, store, Inline(RunOptions("cpu", checkpoint_every=0.0)), [])
     checkpoint = spent.seconds["keep"] / spent.calls["keep"]
     ledger = (spent.seconds["begin"] + spent.seconds["commit"]) / spent.calls["commit"]
     return {

@@ -24,6 +24,7 @@ from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment, load
 from harness.experiment.spec import Training
 from harness.strategies.mixup import MixUp
+from harness.training.run_options import RunOptions
 from tests.conftest import tiny
 from tests.sealed import reseal
 
@@ -59,7 +60,7 @@ def do(experiment: Experiment, store: Store) -> list[str]:
     specs = expand(experiment).runs
     said = changes(store, specs)
     store.create()
-    run([spec for spec in specs if spec.key not in store.runs()], store, Inline("cpu"))
+    run([spec for spec in specs if spec.key not in store.runs()], store, Inline(RunOptions("cpu")))
     return said
 
 

@@ -17,6 +17,7 @@ from harness.execution.estimate import (
 from harness.execution.runner import Finished, Job, Message
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
+from harness.training.run_options import RunOptions
 
 GRID: dict[str, Any] = {
     "factors": {
@@ -150,7 +151,7 @@ def test_a_shape_that_fails_is_named(
     )
     plan = expand(make_experiment(recipes={"bad": ["fails"]}, plugins=[str(plugin)]))
     with pytest.raises(ConfigError, match="'bad' fails: RuntimeError: no"):
-        measure(plan.runs, lambda: Inline("cpu"), slots=1)
+        measure(plan.runs, lambda: Inline(RunOptions("cpu")), slots=1)
 
 
 def test_what_is_measured_is_what_a_real_run_leaves(
@@ -159,7 +160,7 @@ def test_what_is_measured_is_what_a_real_run_leaves(
     from harness.execution.executors.inline import Inline
 
     plan = expand(make_experiment(recipes={"it": [{"name": "augment", "policy": "standard"}]}))
-    found = measure(plan.runs, lambda: Inline("cpu"), slots=1)
+    found = measure(plan.runs, lambda: Inline(RunOptions("cpu")), slots=1)
     assert len(found) == 2
     for one in found.values():
         assert min(one.begin, one.step, one.sample, one.end) > 0

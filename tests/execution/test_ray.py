@@ -26,6 +26,7 @@ from harness.execution.store import Store
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
+from harness.training.run_options import RunOptions
 from tests.conftest import tiny
 
 pytestmark = [
@@ -87,7 +88,11 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def on(cluster: Any) -> Callable[..., Ray]:
-    return lambda **options: Ray(cluster.address, **{"device": "cpu", **options})
+    def make(device: str = "cpu", checkpoint_every: float = 60.0, **options: Any) -> Ray:
+        how = RunOptions(device, checkpoint_every=checkpoint_every)
+        return Ray(cluster.address, how, **options)
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +343,7 @@ def test_runs_share_a_gpu_and_see_only_it(
     node = cluster.add_node(num_cpus=2, num_gpus=1)
     recipes = {str(tag): [{"name": "mishap", "how": "print", "tag": tag}] for tag in range(2)}
     specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs[1:]
-    executor = Ray(cluster.address, "auto", runs_per_gpu=2)
+    executor = Ray(cluster.address, runs_per_gpu=2)
     assert (executor.slots, executor._room.device, executor._room.gpus) == (2, "cuda", 0.5)
     executor._room = replace(executor._room, device="cpu")  # there is no GPU to train on
     summary = run(specs, store, executor)

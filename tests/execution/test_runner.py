@@ -36,6 +36,7 @@ from harness.execution.weights import WeightKeeper
 from harness.experiment.expand import expand
 from harness.experiment.schema import Experiment
 from harness.experiment.spec import RunSpec
+from harness.training.run_options import RunOptions
 from harness.training.run_result import outcome_of
 from harness.training.rundir import RunDir
 
@@ -124,7 +125,7 @@ def predictions(path: Path) -> np.ndarray:
 GRID: dict[str, Any] = {"factors": {"smote": ["none", "smote"], "mixup": ["none", "mixup"]}}
 
 
-@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(2)])
+@pytest.mark.parametrize("make", [lambda: Inline(RunOptions("cpu")), lambda: slots(2)])
 def test_every_run_is_executed_committed_and_told(
     make: Callable[[], Executor], make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
@@ -139,7 +140,9 @@ def test_every_run_is_executed_committed_and_told(
     assert list((store.path / ".running").iterdir()) == []
 
 
-@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(2), lambda: slots(1, 3)])
+@pytest.mark.parametrize(
+    "make", [lambda: Inline(RunOptions("cpu")), lambda: slots(2), lambda: slots(1, 3)]
+)
 def test_a_judge_stops_a_run_at_the_evaluation_it_was_asked_of(
     make: Callable[[], Executor], make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
@@ -168,7 +171,7 @@ def test_one_process_and_two_slots_give_the_same_bits(
 ) -> None:
     specs = expand(make_experiment(**GRID)).runs
     stores = [Store(tmp_path / name, "tiny") for name in "ab"]
-    for each, executor in zip(stores, (Inline("cpu"), slots(2)), strict=True):
+    for each, executor in zip(stores, (Inline(RunOptions("cpu")), slots(2)), strict=True):
         each.create()
         run(specs if each is stores[0] else specs[::-1], each, executor)
     first, second = (each.runs() for each in stores)
@@ -184,7 +187,7 @@ def test_runs_that_take_turns_in_a_slot_give_the_bits_of_runs_by_themselves(
     specs = expand(make_experiment(**GRID)).runs
     stores = [Store(tmp_path / name, "tiny") for name in "ab"]
     heard = Heard()
-    for each, executor in zip(stores, (Inline("cpu"), slots(1, lanes=3)), strict=True):
+    for each, executor in zip(stores, (Inline(RunOptions("cpu")), slots(1, lanes=3)), strict=True):
         each.create()
         run(specs, each, executor, [heard] if each is stores[1] else [])
     first, second = (each.runs() for each in stores)
@@ -222,7 +225,7 @@ def test_a_run_that_calls_exit_has_failed_with_its_code_and_the_next_one_goes_on
 ) -> None:
     recipes = {"bad": [{"name": "mishap", "how": "exit"}], "after": [{"name": "mixup"}]}
     specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
-    summary = run(specs, store, Inline("cpu"))
+    summary = run(specs, store, Inline(RunOptions("cpu")))
     by_recipe = {spec.recipe: summary.statuses[spec.key] for spec in specs}
     assert by_recipe == {"nothing": "done", "bad": "failed", "after": "done"}
     (reason,) = summary.failures.values()
@@ -331,7 +334,7 @@ def test_weights_that_changed_since_the_plan_are_refused(
     assert "file of weights has changed since this run was planned" in summary.failures[spec.key]
 
 
-@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(1)])
+@pytest.mark.parametrize("make", [lambda: Inline(RunOptions("cpu")), lambda: slots(1)])
 def test_a_message_that_no_file_can_hold_fails_its_run_alone(
     make: Callable[[], Executor],
     plugin: str,
@@ -350,7 +353,7 @@ def test_fail_fast_hands_out_no_more_after_a_failure(
 ) -> None:
     recipes = {"bad": [{"name": "mishap"}], "good": ["mixup"]}
     specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
-    summary = run(specs[1:], store, Inline("cpu"), fail_fast=True)
+    summary = run(specs[1:], store, Inline(RunOptions("cpu")), fail_fast=True)
     assert list(summary.statuses.values()) == ["failed"]
 
 
@@ -454,7 +457,7 @@ def test_a_finished_run_that_fails_when_it_is_forced_is_kept(
     (attempt / "result.json").write_text("{}")
     store.commit(spec, attempt)
     heard = Heard()
-    summary = run([spec], store, Inline("cpu"), [heard])
+    summary = run([spec], store, Inline(RunOptions("cpu")), [heard])
     assert "it went wrong (the finished run of before is kept)" in summary.failures[spec.key]
     assert heard.events == [("started", "bad"), ("abandoned", "bad")]
     assert store.is_done(spec.key)
@@ -521,9 +524,9 @@ def test_i15_a_run_that_meets_a_full_disk_says_so_and_not_that_it_failed(
     monkeypatch.setattr(RunDir, "write_history", full)
     spec = make_spec()
     with pytest.raises(StoreError, match="free some"):
-        run([spec], store, Inline("cpu"))
+        run([spec], store, Inline(RunOptions("cpu")))
     monkeypatch.undo()
-    assert run([spec], store, Inline("cpu")).statuses == {spec.key: "done"}
+    assert run([spec], store, Inline(RunOptions("cpu"))).statuses == {spec.key: "done"}
 
 
 @pytest.mark.parametrize("most", [1, 2])
@@ -532,7 +535,7 @@ def test_no_more_runs_than_may_fail_are_started(
 ) -> None:
     recipes = {f"bad{i}": [{"name": "mishap", "stop": 1 - i / 10}] for i in range(4)}
     specs = expand(make_experiment(recipes=recipes, plugins=[plugin])).runs
-    summary = run(specs[1:], store, Inline("cpu"), max_failures=most)
+    summary = run(specs[1:], store, Inline(RunOptions("cpu")), max_failures=most)
     assert list(summary.statuses.values()) == ["failed"] * most
 
 
@@ -540,7 +543,7 @@ def test_past_the_deadline_nothing_is_started_and_what_runs_goes_on(
     make_experiment: Callable[..., Experiment], store: Store
 ) -> None:
     specs = expand(make_experiment(seeds=3, **GRID)).runs
-    summary = run(specs, store, Inline("cpu"), deadline=time.monotonic() + 0.2)
+    summary = run(specs, store, Inline(RunOptions("cpu")), deadline=time.monotonic() + 0.2)
     assert summary.out_of_time
     assert 0 < len(summary.statuses) < len(specs)
     assert set(summary.statuses.values()) == {"done"}
@@ -558,7 +561,7 @@ def test_a_killed_run_goes_on_while_it_gets_further_and_fails_when_it_does_not(
     training = {"max_steps": 100, "epochs": 100, "batch_size": 8, "eval_every": 0.5}
     specs = expand(make_experiment(recipes=recipes, plugins=plugins, training=training)).runs
     layout = Layout((None,), "cpu")
-    summary = run(specs[1:], store, Local(layout, checkpoint_every=0.0))
+    summary = run(specs[1:], store, Local(layout, RunOptions(checkpoint_every=0.0)))
     by_recipe = {spec.recipe: spec for spec in specs}
     assert summary.statuses[by_recipe["dies"].key] == "done"
     path = summary.paths[by_recipe["dies"].key]
@@ -630,7 +633,7 @@ def test_a_result_that_was_whole_when_its_process_died_counts(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("make", [lambda: Inline("cpu"), lambda: slots(1)])
+@pytest.mark.parametrize("make", [lambda: Inline(RunOptions("cpu")), lambda: slots(1)])
 def test_i04_asked_to_stop_what_runs_is_set_aside_with_a_checkpoint(
     number: int,
     make: Callable[[], Executor],
@@ -669,7 +672,7 @@ def test_i04_asked_twice_it_ends_at_once(
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted) as asked:
-        run(specs, store, Inline("cpu"), [Asks()])
+        run(specs, store, Inline(RunOptions("cpu")), [Asks()])
     assert asked.value.at_once
     assert list((store.path / ".running").iterdir()) == []
 
@@ -721,7 +724,7 @@ def test_a_run_whose_folder_is_deleted_is_told_as_failed_and_not_raised(
     make_spec: Callable[..., RunSpec], store: Store
 ) -> None:
     spec = make_spec()
-    for executor in (Inline("cpu"), slots(1)):
+    for executor in (Inline(RunOptions("cpu")), slots(1)):
         job = Job(spec, store.begin(spec))
         heard = []
         for _, message in executor.execute(iter([job])):

@@ -16,6 +16,7 @@ from harness.experiment.spec import RunSpec
 from harness.experiment.trained_prior import expanded_counts, phases, trained_prior
 from harness.strategies.base import Batch, Mix, Windowed, strategy
 from harness.training.run import drain
+from harness.training.run_options import RunOptions
 
 MEANS = np.array([[0.0, 0.0], [1.5, 0.0], [0.5, 1.6]])
 TRAIN = (1500, 200, 40)
@@ -260,7 +261,7 @@ class Trained:
         self.spec = expand(load(keys)).runs[-1]
         out = folder / f"{self.spec.key}"
         out.mkdir()
-        for _ in drain(self.spec, out, device="cpu", keep_weights=False):
+        for _ in drain(self.spec, out, RunOptions("cpu", keep_weights=False)):
             pass
         self.result = json.loads((out / "result.json").read_text())
         with np.load(out / "predictions.npz") as stored:

@@ -17,6 +17,7 @@ from harness.training.checkpoint import Checkpoints, maker
 from harness.training.events import Command, Evaluated, Progress, Waiting
 from harness.training.loop import Loop
 from harness.training.run import start
+from harness.training.run_options import RunOptions
 from harness.training.rundir import CHECKPOINTS
 from tests.same_bits import outcome
 from tests.training.test_captured import needs_cuda, pretending
@@ -73,7 +74,7 @@ def attempt(
     **how: Any,
 ) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return end(start(spec, folder, device, **how), halts)
+    return end(start(spec, folder, RunOptions(device, **how)), halts)
 
 
 def curve(folder: Path) -> list[float]:
@@ -124,7 +125,7 @@ def test_a_run_halted_at_an_evaluation_tells_of_it_again(
         return isinstance(event, Evaluated) and event.step == 12
 
     attempt(spec, tmp_path / "a", second)
-    events = start(spec, tmp_path / "a", "cpu")
+    events = start(spec, tmp_path / "a", RunOptions("cpu"))
     heard = [event.step for event in events if isinstance(event, Evaluated)]
     assert heard == [6, 12, 18, 24, 30]
 
@@ -340,7 +341,9 @@ def test_a_run_looks_up_at_least_every_few_steps_however_slow_they_are(
     monkeypatch.setattr("harness.training.loop._STRETCH_SECONDS", 0.0)  # every step is slow
     spec = make_spec(training={**BUDGET, "eval_every": 1.0})
     (tmp_path / "a").mkdir()
-    events = [event for event in start(spec, tmp_path / "a", "cpu") if type(event) is Progress]
+    events = [
+        event for event in start(spec, tmp_path / "a", RunOptions("cpu")) if type(event) is Progress
+    ]
     assert [event.step for event in events] == list(range(31))
 
 

@@ -15,6 +15,7 @@ from harness.experiment.spec import RunSpec
 from harness.registry import strategies
 from harness.training import device, pipeline
 from harness.training.run import start
+from harness.training.run_options import RunOptions
 from tests.training.test_captured import BUDGET, RECIPES, TAIL, needs_cuda
 from tests.training.test_checkpoint import Noisy, curve
 
@@ -24,7 +25,7 @@ def in_turns(specs: Mapping[str, RunSpec], folder: Path) -> dict[str, list[float
     runs = {}
     for name, spec in specs.items():
         (folder / name).mkdir(parents=True)
-        runs[name] = start(spec, folder / name, "cuda")
+        runs[name] = start(spec, folder / name, RunOptions("cuda"))
     results: dict[str, Any] = {}
     while runs:
         for name, events in list(runs.items()):

@@ -13,6 +13,7 @@ import pytest
 from harness.experiment.spec import RunSpec
 from harness.training import importing, run
 from harness.training.importing import spent, watched
+from harness.training.run_options import RunOptions
 
 LIBRARY = """
 import builtins
@@ -94,7 +95,7 @@ def test_the_first_run_of_a_process_costs_no_more_than_the_next(
     costs = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        for _ in run.drain(spec, tmp_path / name, "cpu"):
+        for _ in run.drain(spec, tmp_path / name, RunOptions("cpu")):
             pass
         costs.append(json.loads((tmp_path / name / "result.json").read_text())["cost"])
     assert [cost["startup_seconds"] for cost in costs] == [1000.0, 0.0]

@@ -7,6 +7,7 @@ from harness.training.feed import feed
 from harness.training.prepare import prepare
 from harness.training.preview import preview
 from harness.training.run import start
+from harness.training.run_options import RunOptions
 
 
 def test_the_batch_is_the_one_that_is_trained_on(make_spec):
@@ -44,7 +45,7 @@ def test_without_a_strategy_the_pictures_are_the_stored_images(make_spec):
 def test_shares_are_what_training_delivers(make_spec, tmp_path):
     spec = make_spec(["weighted_sampler"], seeds=1)
     found = preview(spec)
-    events = start(spec, tmp_path, "cpu", keep_weights=False)
+    events = start(spec, tmp_path, RunOptions("cpu", keep_weights=False))
     try:
         while True:
             next(events)

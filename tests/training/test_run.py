@@ -22,6 +22,7 @@ from harness.training.loop import evaluation_steps
 from harness.training.pipeline import Pipeline
 from harness.training.prepare import prepare
 from harness.training.run import drain, reproduce, start
+from harness.training.run_options import RunOptions
 from harness.training.step import Step, make_optimizer
 
 MakeSpec = Callable[..., RunSpec]
@@ -60,7 +61,7 @@ def train(spec: RunSpec, path: Path) -> dict[str, Any]:
 
 class drain_all:
     def __init__(self, spec: RunSpec, path: Path) -> None:
-        self._events = drain(spec, path, "cpu")
+        self._events = drain(spec, path, RunOptions("cpu"))
         self.status = ""
 
     def __iter__(self) -> Iterator[Any]:
@@ -244,7 +245,8 @@ def test_a_failure_is_written_and_not_raised(
     with registry.temporary():
         registry.register("fails")(Fails)
         assert (
-            list_status(drain(make_spec([{"name": "fails", "how": how}]), path, "cpu")) == "failed"
+            list_status(drain(make_spec([{"name": "fails", "how": how}]), path, RunOptions("cpu")))
+            == "failed"
         )
     error = json.loads((path / "error.json").read_text())
     assert (error["kind"], error["message"]) == (kind, message)
@@ -266,7 +268,9 @@ def test_a_loss_that_is_not_finite_is_diverged_and_has_no_metrics(
     path = folder("a")
     with registry.temporary():
         registry.register("fails")(Fails)
-        status = list_status(drain(make_spec([{"name": "fails", "how": "nan"}]), path, "cpu"))
+        status = list_status(
+            drain(make_spec([{"name": "fails", "how": "nan"}]), path, RunOptions("cpu"))
+        )
     result = json.loads((path / "result.json").read_text())
     assert status == result["status"] == "diverged"
     assert result["metrics"] == {}
@@ -371,7 +375,7 @@ def test_columns_that_smote_takes_whole_are_named(
 def test_stop_ends_a_run_at_its_next_evaluation(
     make_spec: MakeSpec, folder: Callable[[str], Path]
 ) -> None:
-    events = start(make_spec(), folder("a"), "cpu")
+    events = start(make_spec(), folder("a"), RunOptions("cpu"))
     event: Any = next(events)
     while not isinstance(event, Evaluated):
         event = next(events)
@@ -395,7 +399,7 @@ def test_content_that_changed_since_the_plan_is_refused(
         **{**{f: getattr(spec, f) for f in spec.__dataclass_fields__}, "content": "0"}
     )
     with pytest.raises(DataError, match="has changed since"):
-        next(start(changed, folder("a"), "cpu"))
+        next(start(changed, folder("a"), RunOptions("cpu")))
 
 
 def test_a_batch_larger_than_the_training_set_is_refused(make_spec: MakeSpec) -> None:

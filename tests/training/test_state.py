@@ -14,6 +14,7 @@ from harness.strategies.progressive_sampler import ProgressiveSampler
 from harness.training.feed import feed
 from harness.training.plan import phase_starts
 from harness.training.run import drain
+from harness.training.run_options import RunOptions
 
 TAIL = {"name": "shapes", "classes": 3, "size": 8, "per_class": 40, "imbalance_factor": 4}
 BUDGET = {"max_steps": 150, "epochs": 100, "batch_size": 8, "lr": 0.05, "eval_every": 0.5}
@@ -33,7 +34,7 @@ def test_label_mass_is_that_of_the_targets(
     recipe: list[Any], make_spec: Callable[..., RunSpec], tmp_path: Path
 ) -> None:
     spec = make_spec(recipe or None, datasets=[TAIL], training=BUDGET)
-    for _ in drain(spec, tmp_path, "cpu"):
+    for _ in drain(spec, tmp_path, RunOptions("cpu")):
         pass
     recorded = json.loads((tmp_path / "result.json").read_text())["label_mass"]
     starts = phase_starts(spec.strategies, 150)

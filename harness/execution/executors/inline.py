@@ -6,7 +6,7 @@ from harness.execution.executors.messages import message_of
 from harness.execution.runner import Finished, Job, Judge, Message
 from harness.training.events import Command
 from harness.training.run import drain
-from harness.training.rundir import CHECKPOINT_SECONDS
+from harness.training.run_options import RunOptions
 
 
 class Inline:
@@ -15,22 +15,13 @@ class Inline:
     A run that hangs cannot be ended from within its own process: there is no `timeout` here.
 
     Args:
-        device: As in `harness.training.device.choose`.
-        keep_weights: Whether runs write their weights.
-        checkpoint_every: Seconds of training between two checkpoints.
+        options: How each run is carried out.
     """
 
     slots = 1
 
-    def __init__(
-        self,
-        device: str = "auto",
-        keep_weights: bool = True,
-        checkpoint_every: float = CHECKPOINT_SECONDS,
-    ) -> None:
-        self._device = device
-        self._keep_weights = keep_weights
-        self._checkpoint_every = checkpoint_every
+    def __init__(self, options: RunOptions) -> None:
+        self._options = options
         self._halting = False
 
     def execute(
@@ -38,13 +29,7 @@ class Inline:
     ) -> Iterator[tuple[Job, Message]]:
         """Run each job to its end before the next one is pulled."""
         for job in jobs:
-            events = drain(
-                job.spec,
-                job.attempt,
-                self._device,
-                self._keep_weights,
-                checkpoint_every=self._checkpoint_every,
-            )
+            events = drain(job.spec, job.attempt, self._options)
             command: Command | None = None
             while True:
                 try:

@@ -10,6 +10,7 @@ are not blamed. A slot ends by itself when the driver does.
 import atexit
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from multiprocessing.connection import wait
 
 from harness.execution.executors.failure_files import (
@@ -23,10 +24,12 @@ from harness.execution.executors.handle import SlotHandle, spawn
 from harness.execution.executors.messages import decode
 from harness.execution.executors.resources import Layout
 from harness.execution.runner import Finished, Job, Judge, Message, Progressed
-from harness.training.rundir import CHECKPOINT_SECONDS
+from harness.training.run_options import RunOptions
 
 HALT_SECONDS = 5.0
 """How long runs may take to write a checkpoint when they are asked to end."""
+
+_DEFAULTS = RunOptions()
 
 _LOOK_SECONDS = 0.5
 """Longest wait for a message before looking at clocks, and at whether somebody asked to halt."""
@@ -37,22 +40,19 @@ class Local:
 
     Args:
         layout: How runs share the machine.
-        keep_weights: Whether runs write their weights.
-        checkpoint_every: Seconds of training between two checkpoints.
+        options: How each run is carried out; device and image workers are those of `layout`.
         timeout: Seconds after which a run is taken to hang, or None.
     """
 
     def __init__(
         self,
         layout: Layout,
-        keep_weights: bool = True,
-        checkpoint_every: float = CHECKPOINT_SECONDS,
+        options: RunOptions = _DEFAULTS,
         timeout: float | None = None,
     ) -> None:
         self.slots = layout.at_a_time
         self._layout = layout
-        self._keep_weights = keep_weights
-        self._checkpoint_every = checkpoint_every
+        self._options = replace(options, device=layout.device, workers=layout.workers)
         self._timeout = timeout
         self._halted: float | None = None
         self._reached: dict[str, int] = {}
@@ -168,10 +168,7 @@ class Local:
                 {
                     "spec": job.spec.to_json(),
                     "attempt": str(job.attempt),
-                    "device": self._layout.device,
-                    "keep_weights": self._keep_weights,
-                    "workers": self._layout.workers,
+                    "options": asdict(self._options),
                     "judged": judge is not None,
-                    "checkpoint_every": self._checkpoint_every,
                 },
             )

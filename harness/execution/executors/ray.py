@@ -13,7 +13,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.cache import VARIABLE as CACHE
@@ -26,7 +26,8 @@ from harness.execution.executors.ray_cluster import connect
 from harness.execution.executors.ray_node import Verdicts, check, train, version
 from harness.execution.runner import Finished, Job, Judge, Message, Progressed
 from harness.experiment.spec import RunSpec
-from harness.training.rundir import CHECKPOINT_SECONDS, CHECKPOINTS, RunDir
+from harness.training.run_options import RunOptions
+from harness.training.rundir import CHECKPOINTS, RunDir
 
 MOST_LOSSES = 5
 """So many nodes may die under a run before it is taken to be what kills them."""
@@ -46,17 +47,18 @@ class _Task:
     begun: float | None = None
 
 
+_DEFAULTS = RunOptions()
+
+
 class Ray:
     """Executes jobs on a Ray cluster.
 
     Args:
         address: ``auto`` for the cluster this machine is a node of, ``local`` for one on this
             machine alone, or ``HOST:PORT``.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        options: How each run is carried out; the cluster decides how many image workers it has.
         jobs: Most runs at a time; by default what the cluster has room for.
         runs_per_gpu: Runs that share a GPU.
-        keep_weights: Whether runs write their weights.
-        checkpoint_every: Seconds of training between two checkpoints.
         timeout: Seconds on a node after which a run is taken to hang, or None.
 
     Raises:
@@ -66,19 +68,16 @@ class Ray:
     def __init__(
         self,
         address: str = "auto",
-        device: str = "auto",
+        options: RunOptions = _DEFAULTS,
         jobs: int | None = None,
         runs_per_gpu: int = 1,
-        keep_weights: bool = True,
-        checkpoint_every: float = CHECKPOINT_SECONDS,
         timeout: float | None = None,
     ) -> None:
-        self._keep_weights = keep_weights
-        self._checkpoint_every = checkpoint_every
+        self._options = options
         self._timeout = timeout
         self._ray, self._ours = connect(address)
         try:
-            self._room: Capacity = capacity(self._nodes(), device, jobs, runs_per_gpu)
+            self._room: Capacity = capacity(self._nodes(), options.device, jobs, runs_per_gpu)
         except ConfigError:
             self.close()
             raise
@@ -157,11 +156,10 @@ class Ray:
         order = {
             **self._order(job.spec),
             "run": task.run,
-            "device": self._room.device,
-            "keep_weights": self._keep_weights,
-            "workers": self._room.workers,
+            "options": asdict(
+                replace(self._options, device=self._room.device, workers=self._room.workers)
+            ),
             "judged": judged,
-            "checkpoint_every": self._checkpoint_every,
         }
         files = {
             name: (job.attempt / name).read_bytes()

@@ -22,6 +22,7 @@ from harness.execution.executors.messages import decode, encode, message_of
 from harness.execution.executors.processes import end_group, lead_group
 from harness.text import named_error
 from harness.training.events import Command, Event, Waiting
+from harness.training.run_options import RunOptions
 from harness.training.rundir import RunDir
 
 TELL_SECONDS = 0.25
@@ -37,7 +38,7 @@ class Lane:
         self.key: str = order["spec"]["key"]
         self.attempt = Path(order["attempt"])
         self.log = self.attempt / "log.txt"
-        self.device: str = order["device"]
+        self.device: str = order["options"]["device"]
         self.judged: bool = order["judged"]
         self.told = 0.0
         self.begun = False
@@ -71,14 +72,7 @@ def _events(order: dict[str, Any]) -> Generator[Event, Command | None, str]:
     except (Exception, SystemExit) as error:  # also a plugin that does not import here
         RunDir(attempt).write_error("exception", named_error(error), error)
         return _failed()
-    return drain(
-        spec,
-        attempt,
-        order["device"],
-        order["keep_weights"],
-        order["workers"],
-        order["checkpoint_every"],
-    )
+    return drain(spec, attempt, RunOptions(**order["options"]))
 
 
 def _failed() -> Generator[Event, Command | None, str]:

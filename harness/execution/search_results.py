@@ -118,7 +118,15 @@ def _result(item: Mapping[str, object]) -> SearchResult:
     for name in ("best", "default"):
         value = fields[name]
         fields[name] = Value(**value) if isinstance(value, dict) else None
-    return SearchResult(**fields)  # type: ignore[arg-type]
+    result = SearchResult(**fields)  # type: ignore[arg-type]
+    numbers: list[object] = [result.runs, result.seconds]
+    for values in (result.values, result.held, result.states, result.own):
+        numbers += values.values()
+    for value in filter(None, (result.best, result.default)):
+        numbers += [value.mean, 0 if value.sd is None else value.sd]
+    if wrong := [number for number in numbers if not isinstance(number, int | float)]:
+        raise TypeError(f"{wrong[0]!r} is no number")
+    return result
 
 
 def write(store: Store, results: Iterable[SearchResult]) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import StoreError
 from harness.execution.search_results import FILE, SearchResult, Value, read, write
 from harness.execution.store import Store
 from harness.experiment.space import Dimension, Space
@@ -40,6 +41,17 @@ def test_what_was_found_is_read_back(store: Store) -> None:
     better = replace(RESULT, best=Value(9, 0.8, None))
     write(store, [better])
     assert read(store) == (better, other)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [("8.0", '"long"'), ("0.25", '"strong"'), ("0.75", "[]"), ("4", "null")]
+)
+def test_a_text_where_a_number_belongs_is_named(store: Store, number: str, text: str) -> None:
+    write(store, [RESULT])
+    file = store.path / FILE
+    file.write_text(file.read_text().replace(f": {number}", f": {text}", 1))
+    with pytest.raises(StoreError, match=r"tuned\.json is damaged .*is no number.*delete it"):
+        read(store)
 
 
 def test_nothing_new_is_not_written(store: Store) -> None:

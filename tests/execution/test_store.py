@@ -340,3 +340,13 @@ def test_what_is_no_folder_in_the_place_of_a_run_gives_way(
     where = store.commit(spec, attempt(store, spec, result={}))
     assert (where / "result.json").is_file()
     assert list((store.path / ".running").iterdir()) == []
+
+
+def test_a_folder_in_an_attempt_that_was_cut_off_stops_no_command(
+    store: Store, make_spec: MakeSpec
+) -> None:
+    attempt = store.begin(make_spec())
+    (attempt / "checkpoint.latest").write_bytes(b"x")
+    (attempt / "notes" / "inner").mkdir(parents=True)
+    store.create()
+    assert [path.name for path in attempt.iterdir()] == ["checkpoint.latest"]

@@ -2,18 +2,20 @@ import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.execution.executors.messages import decode, encode
 from harness.execution.executors.slot import SlotServer
 from harness.experiment.spec import RunSpec
+from harness.training.run_options import RunOptions
 
 
 def order(spec: RunSpec, attempt: Path) -> dict[str, Any]:
     attempt.mkdir()
-    how = {"device": "cpu", "keep_weights": False, "workers": 0, "checkpoint_every": 60.0}
-    return {"spec": spec.to_json(), "attempt": str(attempt), "judged": False, **how}
+    how = asdict(RunOptions("cpu", keep_weights=False))
+    return {"spec": spec.to_json(), "attempt": str(attempt), "judged": False, "options": how}
 
 
 def test_i04_a_slot_asked_to_halt_before_a_run_began_leaves_it_alone(
@@ -30,7 +32,7 @@ def test_i04_a_slot_asked_to_halt_before_a_run_began_leaves_it_alone(
 
     thread = threading.Thread(target=serve)
     thread.start()
-    said = [decode(ours.recv_bytes()) for _ in range(2)]
+    said = [decode(ours.recv_bytes()) for _ in range(2) if ours.poll(30)]
     ours.close()
     thread.join()
     theirs.close()

@@ -7,8 +7,8 @@ import numpy as np
 
 from harness.decisions.base import Case, Fitted, Floats, rule
 from harness.decisions.plain import Adjusting
-from harness.decisions.priors import by_class
-from harness.errors import ConfigError, did_you_mean, listing
+from harness.decisions.priors import by_class, check_classes
+from harness.errors import ConfigError
 
 Given = Mapping[str, Any]
 """A number for each class, or a row of numbers for each."""
@@ -65,15 +65,7 @@ def cost_matrix(given: Given, class_names: tuple[str, ...]) -> Floats:
 
 
 def _matrix(given: Mapping[str, Mapping[str, float]], class_names: tuple[str, ...]) -> Floats:
-    for name in given:
-        if name not in class_names:
-            raise ConfigError(
-                f"costs: unknown true class '{name}'{did_you_mean(name, class_names)} "
-                f"(the classes: {listing(class_names)})"
-            )
-    left_out = [name for name in class_names if name not in given]
-    if left_out:
-        raise ConfigError(f"costs: no row for true class {listing(left_out)}")
+    check_classes(given, class_names, "costs: unknown", "costs: no row for", "true class")
     rows = []
     for name in class_names:
         row = {name: 0.0, **given[name]}

@@ -1,6 +1,6 @@
 """Class priors: the one that outputs carry, and the one that decisions are made for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -117,17 +117,39 @@ def by_class(values: Mapping[str, float], class_names: Sequence[str], where: str
     Raises:
         ConfigError: A class is unknown or left out, or a value is no finite number.
     """
-    for name in values:
-        if name not in class_names:
-            raise ConfigError(
-                f"{where}: unknown class '{name}'{did_you_mean(name, class_names)} "
-                f"(the classes: {listing(class_names)})"
-            )
-    left_out = [name for name in class_names if name not in values]
-    if left_out:
-        raise ConfigError(f"{where}: nothing is given for class {listing(left_out)}")
+    check_classes(values, class_names, f"{where}: unknown", f"{where}: nothing is given for")
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not np.isfinite(value):
             raise ConfigError(f"{where}: '{name}' has {value!r}, not a finite number")
     return np.array([values[name] for name in class_names], np.float64)
+
+
+def check_classes(
+    named: Iterable[str],
+    class_names: Sequence[str],
+    unknown: str,
+    missing: str,
+    what: str = "class",
+) -> None:
+    """Refuse names of which one is no class, or that leave a class out.
+
+    Args:
+        named: What is named.
+        class_names: C display names.
+        unknown: How the message on a name that is no class begins.
+        missing: How the message on a class that is left out begins.
+        what: What a name is of, such as ``true class``.
+
+    Raises:
+        ConfigError: As said.
+    """
+    named = list(named)
+    for name in named:
+        if name not in class_names:
+            raise ConfigError(
+                f"{unknown} {what} '{name}'{did_you_mean(name, class_names)} "
+                f"(the classes: {listing(class_names)})"
+            )
+    if left_out := [name for name in class_names if name not in named]:
+        raise ConfigError(f"{missing} {what} {listing(left_out)}")
